@@ -1,0 +1,147 @@
+//! Everything the store does on a local disk, behind one object-safe trait.
+//!
+//! Files are created new, written by append only, and immutable once finished. Making a name durable is an operation of its
+//! own ([`Fs::sync_dir`]), so that a test can see it missing.
+//!
+//! | implementation | what for |
+//! |---|---|
+//! | [`DiskFs`] | the real disk, read by pread or through memory maps ([`ReadMode`]) |
+//! | [`MemoryFs`] | tests: keeps unsynced bytes and unsynced directory entries apart, makes crash images |
+//! | [`FaultFs`] | tests: wraps another, fails or cuts the n-th operation, flips bits, logs what was done |
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Result;
+
+/// How the bytes of finished files are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReadMode {
+    /// Through a shared memory map: no copy, no system call. A file that is cut short behind the store's back, or a disk
+    /// error, ends the process (SIGBUS); its state comes back from the last checkpoint.
+    #[default]
+    Mmap,
+    /// By positioned reads into the block cache: disk errors are errors.
+    Pread,
+}
+
+/// A local file system. Errors name the path and the operation.
+pub trait Fs: Send + Sync + fmt::Debug {
+    /// Creates a file (mode 0600) that must not exist yet.
+    ///
+    /// # Errors
+    /// `Fix` when the name is taken, `Full` when the disk is.
+    fn create_new(&self, path: &Path) -> Result<Box<dyn Appender>>;
+
+    /// Opens a finished file for reading. Follows no symbolic link.
+    fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>>;
+
+    /// Gives a finished file a second name that must not exist yet, on the same device.
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Renames a file, replacing what has the name `to`.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Removes a file's name; success when there is none.
+    fn remove(&self, path: &Path) -> Result<()>;
+
+    /// The files of a directory, without its subdirectories, in the order of their names.
+    fn read_dir(&self, path: &Path) -> Result<Vec<FileInfo>>;
+
+    /// Creates a directory (mode 0700) and its missing parents; success when it exists.
+    fn create_dir(&self, path: &Path) -> Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> Result<()>;
+
+    /// Takes the lock file at `path` and writes `owner` into it; gives it back when the guard is dropped or the process dies.
+    ///
+    /// # Errors
+    /// `Fenced` when somebody holds it, also this very process; the message quotes what the holder wrote.
+    fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn FsLock>>;
+
+    /// Room on the device that holds `path`.
+    fn space(&self, path: &Path) -> Result<Space>;
+
+    /// What kind of file system holds `path`.
+    fn kind(&self, path: &Path) -> Result<FsKind>;
+}
+
+/// A file while it is written.
+pub trait Appender: Send {
+    /// Appends all of `bytes`.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Makes all that was appended durable (not the file's name). After an error the file must be abandoned.
+    fn sync_data(&mut self) -> Result<()>;
+
+    /// Closes the file; it is immutable from here on.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The bytes of a finished file, wherever they are.
+///
+/// A local file is complete. The run of a lazy restore is not: it is fetched as [`Source::ensure`] asks for it.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// The length of the whole file, in bytes.
+    fn bytes(&self) -> u64;
+
+    /// Fills `into` from `offset` on.
+    ///
+    /// # Errors
+    /// `Damaged` when the file ends before that.
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()>;
+
+    /// The whole file as memory, where it is mapped.
+    fn mapped(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Blocks until the bytes of `range` are here. Costs one atomic test once the file is complete.
+    fn ensure(&self, range: Range<u64>) -> Result<()> {
+        let _: Range<u64> = range;
+        Ok(())
+    }
+
+    /// Whether every byte is here: background work takes such files first.
+    fn is_complete(&self) -> bool {
+        true
+    }
+
+    /// Where the bytes are, for error messages.
+    fn path(&self) -> &Path;
+}
+
+/// A held lock.
+pub trait FsLock: Send + Sync + fmt::Debug {}
+
+/// A file of a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Its name in the directory. Names that are not UTF-8 are left out of listings.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Room on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this user can still write.
+    pub free_bytes: u64,
+    /// The size of the device.
+    pub total_bytes: u64,
+}
+
+/// A kind of file system, as far as a store cares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FsKind {
+    /// A local disk.
+    Local,
+    /// Reached over a network or through FUSE; the name says which: too slow, and its locks and mappings cannot be relied on.
+    Remote(String),
+    /// Works, but is slower or smaller than it looks (tmpfs, overlay).
+    Doubtful(String),
+}
