@@ -6,8 +6,18 @@
 //! | implementation | what for |
 //! |---|---|
 //! | [`DiskFs`] | the real disk, read by pread or through memory maps ([`ReadMode`]) |
-//! | [`MemoryFs`] | tests: keeps unsynced bytes and unsynced directory entries apart, makes crash images |
-//! | [`FaultFs`] | tests: wraps another, fails or cuts the n-th operation, flips bits, logs what was done |
+//! | `MemoryFs` | tests (feature `testing`): keeps unsynced bytes and unsynced directory entries apart, makes crash images |
+//! | `FaultFs` | tests (feature `testing`): wraps another, fails or cuts the n-th operation, flips bits, logs what was done |
+
+mod checks;
+#[cfg(test)]
+mod conformance;
+mod disk;
+#[cfg(any(test, feature = "testing"))]
+mod fault;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+mod mmap;
 
 use std::fmt;
 use std::ops::Range;
@@ -15,6 +25,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Result;
+
+pub use self::disk::DiskFs;
+#[cfg(any(test, feature = "testing"))]
+pub use self::fault::{BitFlip, Fault, FaultFs, FaultPlan, FaultWhen};
+#[cfg(any(test, feature = "testing"))]
+pub use self::memory::MemoryFs;
 
 /// How the bytes of finished files are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -50,7 +66,8 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// The files of a directory, without its subdirectories, in the order of their names.
     fn read_dir(&self, path: &Path) -> Result<Vec<FileInfo>>;
 
-    /// Creates a directory (mode 0700) and its missing parents; success when it exists.
+    /// Creates a directory (mode 0700) and its missing parents; success when it exists. The new directories are durable
+    /// (not so the names that are put into them).
     fn create_dir(&self, path: &Path) -> Result<()>;
 
     /// Makes the names in a directory durable.
@@ -70,8 +87,10 @@ pub trait Fs: Send + Sync + fmt::Debug {
 }
 
 /// A file while it is written.
+///
+/// After its first error it is abandoned: every further call fails with `Closed` and does nothing.
 pub trait Appender: Send {
-    /// Appends all of `bytes`.
+    /// Appends all of `bytes`. After an error the file must be abandoned: part of them may be there.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
 
     /// Makes all that was appended durable (not the file's name). After an error the file must be abandoned.
