@@ -1,0 +1,152 @@
+//! A memtable after its seal: immutable, shared by readers and the flush.
+
+use std::sync::OnceLock;
+
+use super::arena::Offset;
+use super::{MemCursor, Memtable};
+use crate::entry::Entry;
+use crate::error::Result;
+use crate::iter::Cursor;
+use crate::key::{KeyRange, RangeSet};
+
+/// An immutable memtable. Any thread.
+pub(crate) struct Sealed {
+    table: Memtable,
+    /// All records in key order; made by whoever needs it first, usually the flush.
+    order: OnceLock<Vec<Offset>>,
+}
+
+impl Sealed {
+    pub(super) fn new(table: Memtable) -> Sealed {
+        Sealed { table, order: OnceLock::new() }
+    }
+
+    /// The entry of `key`. One probe.
+    #[inline]
+    pub fn get(&self, hash: u32, key: &[u8]) -> Option<Entry<'_>> {
+        self.table.get(hash, key)
+    }
+
+    /// The range tombstones; they hide what is older.
+    #[inline]
+    pub fn ranges(&self) -> &RangeSet {
+        self.table.ranges()
+    }
+
+    /// Entries, tombstones included.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether it holds neither entries nor range tombstones.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Bytes of memory it holds.
+    pub fn used_bytes(&self) -> usize {
+        self.table.used_bytes() + self.order.get().map_or(0, |order| order.len() * size_of::<Offset>())
+    }
+
+    /// Whether an entry or range tombstone may lie inside `range`; false is certain. Does not sort.
+    pub fn may_overlap(&self, range: &KeyRange) -> bool {
+        let arena = &self.table.arena;
+        let inside = |at| range.is_before_end(arena.key(self.table.scanned.offset(at)));
+        self.table.has_unordered_points()
+            || self.table.points.get().is_some_and(|points| {
+                points.seek(arena, &range.start).is_some_and(|at| range.is_before_end(arena.key(points.offset(at))))
+            })
+            || self.table.scanned.seek(arena, &range.start).is_some_and(inside)
+            || self.ranges().overlaps(range)
+    }
+
+    fn order(&self) -> &[Offset] {
+        self.order.get_or_init(|| self.table.sorted())
+    }
+
+    /// Key, hash and entry of all records, in key order.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], u32, Entry<'_>)> {
+        let arena = &self.table.arena;
+        self.order().iter().map(|offset| (arena.key(*offset), arena.hash(*offset), arena.entry(*offset)))
+    }
+
+    /// A cursor over all keys, or over scanned ones only, which needs no sorting.
+    pub fn cursor(&self, scanned_only: bool) -> SealedCursor<'_> {
+        if scanned_only || self.table.len() == self.table.scanned.len() {
+            return SealedCursor(Inner::Indexed(self.table.cursor(true)));
+        }
+        SealedCursor(Inner::Sorted { sealed: self, order: self.order(), at: usize::MAX })
+    }
+}
+
+/// A place in a sealed memtable's key order.
+pub(crate) struct SealedCursor<'a>(Inner<'a>);
+
+enum Inner<'a> {
+    Indexed(MemCursor<'a>),
+    /// `usize::MAX` is before the first key.
+    Sorted {
+        sealed: &'a Sealed,
+        order: &'a [Offset],
+        at: usize,
+    },
+}
+
+impl Inner<'_> {
+    fn lower_bound(sealed: &Sealed, order: &[Offset], key: &[u8]) -> usize {
+        order.partition_point(|offset| sealed.table.arena.key(*offset) < key)
+    }
+}
+
+impl Cursor for SealedCursor<'_> {
+    fn seek(&mut self, key: &[u8]) -> Result<()> {
+        match &mut self.0 {
+            Inner::Indexed(cursor) => return cursor.seek(key),
+            Inner::Sorted { sealed, order, at } => *at = Inner::lower_bound(sealed, order, key),
+        }
+        Ok(())
+    }
+
+    fn seek_before(&mut self, bound: Option<&[u8]>) -> Result<()> {
+        match &mut self.0 {
+            Inner::Indexed(cursor) => return cursor.seek_before(bound),
+            Inner::Sorted { sealed, order, at } => {
+                let behind = bound.map_or(order.len(), |bound| Inner::lower_bound(sealed, order, bound));
+                *at = behind.wrapping_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<()> {
+        match &mut self.0 {
+            Inner::Indexed(cursor) => return cursor.next(),
+            Inner::Sorted { at, .. } => *at += 1,
+        }
+        Ok(())
+    }
+
+    fn prev(&mut self) -> Result<()> {
+        match &mut self.0 {
+            Inner::Indexed(cursor) => return cursor.prev(),
+            Inner::Sorted { at, .. } => *at = at.wrapping_sub(1),
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn key(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Inner::Indexed(cursor) => cursor.key(),
+            Inner::Sorted { sealed, order, at } => order.get(*at).map(|offset| sealed.table.arena.key(*offset)),
+        }
+    }
+
+    #[inline]
+    fn entry(&self) -> Result<Entry<'_>> {
+        match &self.0 {
+            Inner::Indexed(cursor) => cursor.entry(),
+            Inner::Sorted { sealed, order, at } => Ok(sealed.table.arena.entry(order[*at])),
+        }
+    }
+}
