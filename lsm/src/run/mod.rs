@@ -1,0 +1,50 @@
+//! Runs: immutable sorted files with at most one entry per key.
+//!
+//! ```text
+//!   ┌──────────────────────────────────────────────────────────────────────────────────────────────┐
+//!   │ section 0: [extents][block] [block] …  │ section 1: [block] …  │ …                             │  data, in key order
+//!   ├──────────────────────────────────────────────────────────────────────────────────────────────┤
+//!   │ [zeros to a multiple of 64][filter 0][index 0]   [zeros][filter 1][index 1] …                   │  see `section`
+//!   ├──────────────────────────────────────────────────────────────────────────────────────────────┤
+//!   │ directory: sections, range tombstones, properties                                               │  see `directory`
+//!   ├──────────────────────────────────────────────────────────────────────────────────────────────┤
+//!   │ footer, 64 bytes: magic, version, id, where the directory is                                    │  see `footer`
+//!   └──────────────────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! All numbers are little-endian. The footer's checksum covers the footer, which has that of the directory, which has those
+//! of filters and indexes; each block has its own; a block's entry has that of its long value (*extent*). Checksums are
+//! seeded with the run's id and the offset, so a block of another file, or of another place of this one, is damage too.
+//!
+//! Invariants: * every byte of the file is under exactly one checksum, or is one that another covers or that guards itself.
+//!             * a run, once finished, never changes.
+//!             * bytes from the file give entries or an error with a place: never a panic, never an allocation larger than
+//!               the file (or, of a compressed block, than 1 MiB).
+//!
+//! Why slotted blocks with a hash table and not rows with restarts: a point get in a block takes 51 ns hot and 274 cold
+//! against 302 and 1,446 (measured), for a tenth more bytes. What was left out: a cache of decoded entries, learned indexes,
+//! an Eytzinger layout of the index (no gain over `partition_point`).
+
+mod block;
+mod builder;
+mod compress;
+mod cursor;
+mod directory;
+mod estimate;
+mod filter;
+mod flaw;
+mod footer;
+mod prefetch;
+mod reader;
+mod section;
+mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use cursor::{RunBlock, RunCursor};
+pub(crate) use directory::Properties;
+pub(crate) use estimate::RangeStats;
+pub(crate) use reader::{Found, Run, RunBytes};
+pub(crate) use writer::{RunSettings, RunSummary, RunWriter};
