@@ -1,0 +1,479 @@
+//! The store: one writer's face to all of the above.
+
+mod adopt;
+mod batch;
+mod builder;
+mod core;
+mod cursor;
+mod env;
+mod frozen;
+mod queue;
+mod read;
+mod stats;
+mod update;
+mod write;
+
+pub use adopt::{AdoptedRun, AdoptedSource, AdoptedStack};
+pub use batch::Batch;
+pub use builder::StoreOptions;
+pub use cursor::Cursor;
+pub use env::{Env, EnvBuilder};
+pub use frozen::{Delta, Frozen, FrozenSlice, FrozenStacks, FrozenTile, RunRef};
+pub use stats::{Stats, TileStats};
+pub use update::Slot;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::core::Core;
+use crate::entry::{ClockId, Clocks};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{Fs, FsKind, FsLock};
+use crate::memtable::Memtable;
+use crate::options::Durability;
+use crate::run::RunSettings;
+use crate::version::{Manifest, Pins, RunFile, RunFiles, StoredRun, StoredVersion, Version, remove_orphans};
+use crate::view::{Board, FrozenCell, SealedTable, Snapshot, View};
+use crate::worker::Work;
+
+/// How long a writer waits for memory while flushes fail, before it is told so.
+const FULL_AFTER: Duration = Duration::from_secs(5);
+/// The name of the lock file in the first working directory.
+const LOCK_FILE: &str = "LOCK";
+
+/// A sorted map of bytes with one writer, made of immutable runs on a local disk.
+///
+/// Writes take `&mut self`, reads `&self`; a store can move to another thread, and [`View`]s read it from many. What a store
+/// itself reads changes only in `&mut self` calls, so values can be borrowed.
+///
+/// ```
+/// use bedload_lsm::Store;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().memory(64 << 20).open(directory.path())?;
+/// store.put(b"plane", b"N725MQ")?;
+/// store.update(b"flights", |slot| {
+///     let flights = slot.value().map_or(0, |value| u64::from_le_bytes(value.try_into().unwrap()));
+///     slot.put(&(flights + 1).to_le_bytes());
+/// })?;
+/// assert_eq!(store.get(b"plane")?.as_deref(), Some(&b"N725MQ"[..]));
+/// store.close()?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
+///
+/// Dropping a store does what [`Store::close`] does, and says on standard error when that fails.
+pub struct Store {
+    active: Memtable,
+    clocks: Clocks,
+    snapshot: Arc<Snapshot>,
+    generation: u64,
+    /// The number that the active memtable's seal will have.
+    seal: u64,
+    /// Bytes of keys and values written into the active memtable.
+    written_bytes: u64,
+    /// When the active memtable is full.
+    memtable_bytes: usize,
+    /// Counts writes: tells a detached cursor whether what it read ahead still holds.
+    stamp: u64,
+    scratch: Vec<u8>,
+    spare: Vec<u8>,
+    /// The last view and when it was taken.
+    last_view: Option<(Duration, View)>,
+    /// A panic inside an update may have left a value half-written.
+    torn: bool,
+    closed: bool,
+    opened_clean: bool,
+    warning: Option<String>,
+    core: Arc<Core>,
+    _lock: Box<dyn FsLock>,
+}
+
+impl Store {
+    /// The settings to open one with.
+    pub fn options() -> StoreOptions {
+        StoreOptions::default()
+    }
+
+    fn open(directory: &Path, options: StoreOptions) -> Result<Store> {
+        let env = match options.env {
+            Some(env) => env,
+            None => {
+                let builder = Env::builder().merge_bytes_per_second(options.tuning.merge_bytes_per_second);
+                builder.memory(options.memory.unwrap_or(256 << 20)).build()?
+            }
+        };
+        let fs = Arc::clone(&env.inner.fs);
+        let mut directories = vec![directory.to_owned()];
+        directories.extend(options.more_directories);
+        let warning = check_directories(&*fs, &directories, options.allow_remote)?;
+        let lock = fs.lock(&directory.join(LOCK_FILE), &owner())?;
+        let settings = RunSettings {
+            block_bytes: options.tuning.block_bytes,
+            section_bytes: options.tuning.section_bytes,
+            filter_bits: options.tuning.filter_bits,
+            codec: options.tuning.codec,
+        };
+        let (opening, cache) = (env.inner.random(), Arc::clone(&env.inner.cache));
+        let mut files =
+            RunFiles::new(Arc::clone(&fs), directories, opening, Arc::clone(&options.shape), cache, settings);
+        files.read_mode = options.read_mode;
+        files.synced = options.durability == Durability::Synced;
+        let pins = Pins::default();
+        let stored = StoredVersion::read(&*fs, directory)?;
+        let opened_clean = stored.as_ref().is_none_or(|stored| stored.clean);
+        let version = recover(&files, &pins, stored.as_ref(), options.sources.as_deref())?;
+        let (seal, clocks) = (version.seal + 1, version.clocks);
+        let manifest = Manifest::new(directory, files.synced, &*options.shape);
+        let core = Arc::new(Core {
+            board: Board::new(version, manifest, pins),
+            files,
+            rules: options.rules,
+            shape: options.shape,
+            tuning: options.tuning,
+            env: env.inner,
+        });
+        let as_work: Arc<dyn Work> = core.clone();
+        core.env.pool.serve(Arc::downgrade(&as_work));
+        let (snapshot, generation) = core.board.snapshot();
+        let memtable_bytes = core.memtable_bytes();
+        let store = Store {
+            active: Memtable::with_capacity(memtable_bytes, 0),
+            clocks,
+            snapshot,
+            generation,
+            seal,
+            written_bytes: 0,
+            memtable_bytes,
+            stamp: 0,
+            scratch: Vec::new(),
+            spare: Vec::new(),
+            last_view: None,
+            torn: false,
+            closed: false,
+            opened_clean,
+            warning,
+            core,
+            _lock: lock,
+        };
+        store.core.env.pool.wake();
+        Ok(store)
+    }
+
+    /// Whether the store was closed in order before it was opened (or is new): else it holds the state of some flush, and
+    /// what was written behind that flush is gone.
+    pub fn opened_clean(&self) -> bool {
+        self.opened_clean
+    }
+
+    /// What is doubtful about the working directory, such as a tmpfs; worth a line in a log.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// The reading of every clock.
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    /// Moves a clock forward: what expires by then is gone at once. An older reading changes nothing. Costs nothing: entries
+    /// leave the disk when merges meet them.
+    ///
+    /// # Errors
+    /// `Fix` when there is no such clock.
+    pub fn set_clock(&mut self, clock: ClockId, now: u64) -> Result<()> {
+        check_clock(clock)?;
+        self.clocks.advance(clock, now);
+        self.stamp += 1;
+        Ok(())
+    }
+
+    /// Looks at the newest version: what flushes and merges have done since the last write. Writes do this by themselves; a
+    /// store that only reads should call it now and then, so that old files can go.
+    pub fn refresh(&mut self) {
+        if self.core.board.generation() != self.generation {
+            let (snapshot, generation) = self.core.board.snapshot();
+            let before = std::mem::replace(&mut self.snapshot, snapshot);
+            self.generation = generation;
+            self.core.board.retire(before);
+        }
+    }
+
+    /// Swaps the active memtable for an empty one and returns a view of everything written so far.
+    ///
+    /// Microseconds, independent of state size. Nothing is durable because of it. An untouched memtable is not swapped.
+    ///
+    /// # Errors
+    /// `Full` when sealed memtables hold the whole budget and flushes fail; `Closed` when the store is read-only.
+    pub fn view(&mut self) -> Result<View> {
+        if !self.active.is_empty() || self.clocks != self.core.board.clocks() {
+            self.seal_active(false)?;
+        }
+        self.refresh();
+        let view = View::new(Arc::clone(&self.snapshot), Arc::clone(&self.core.rules), Arc::clone(&self.core.shape));
+        self.last_view = Some((self.core.env.time.now(), view.clone()));
+        Ok(view)
+    }
+
+    /// The last view if it is at most this old, else a new one: for many readers of a store that must not seal for each.
+    ///
+    /// # Errors
+    /// As [`Store::view`].
+    pub fn view_at_most_old(&mut self, age: Duration) -> Result<View> {
+        let now = self.core.env.time.now();
+        match &self.last_view {
+            Some((taken, view)) if now.saturating_sub(*taken) <= age => Ok(view.clone()),
+            _ => self.view(),
+        }
+    }
+
+    /// Seals and starts the flush of everything written so far; blocks until it is done.
+    ///
+    /// With [`Durability::Synced`] all of it survives a power loss afterwards.
+    ///
+    /// # Errors
+    /// Those of the flush: `Full`, `Closed`, or of the disk. What was written stays in memory and is flushed later.
+    pub fn flush(&mut self) -> Result<()> {
+        if !self.active.is_empty() || self.clocks != self.core.board.clocks() {
+            self.seal_active(false)?;
+        }
+        self.drain()?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Blocks until every sealed memtable is flushed.
+    fn drain(&mut self) -> Result<()> {
+        while !self.core.board.is_flushed() {
+            self.wait_for_flush(|bytes| bytes == 0)?;
+        }
+        Ok(())
+    }
+
+    /// Lets flushes go on until `ready` holds of the unflushed bytes, or some time has passed.
+    fn wait_for_flush(&self, ready: impl Fn(usize) -> bool) -> Result<()> {
+        if let Some(error) = self.core.board.broken() {
+            return Err(closed(&error));
+        }
+        if self.core.env.pool.is_stepped() {
+            return self.core.flush().map(drop);
+        }
+        self.core.env.pool.wake();
+        match self.core.board.wait_for_change(Duration::from_millis(100), ready) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Seals the active memtable, waiting for memory if need be. On error nothing has changed.
+    fn seal_active(&mut self, frozen: bool) -> Result<Option<Arc<FrozenCell>>> {
+        self.check_open()?;
+        self.wait_for_memory()?;
+        let start = self.core.env.time.now();
+        self.memtable_bytes = self.core.memtable_bytes();
+        let cell = self.swap_active(self.memtable_bytes, frozen);
+        self.core.board.metrics.seal_time.record(self.core.env.time.now().saturating_sub(start));
+        Ok(cell)
+    }
+
+    fn swap_active(&mut self, capacity: usize, frozen: bool) -> Option<Arc<FrozenCell>> {
+        let next = Memtable::with_capacity(capacity, self.active.len());
+        let table = std::mem::replace(&mut self.active, next);
+        let sealed = SealedTable {
+            table: table.seal(),
+            seal: self.seal,
+            clocks: self.clocks,
+            frozen,
+            written_bytes: std::mem::take(&mut self.written_bytes),
+        };
+        self.seal += 1;
+        let cell = self.core.board.seal(sealed);
+        let kept = if self.core.tuning.keep_flushed { self.core.memtable_share().saturating_sub(capacity) } else { 0 };
+        self.core.board.forget_flushed(kept);
+        self.refresh();
+        self.core.env.pool.wake();
+        cell
+    }
+
+    /// Blocks while the memtables that wait for their flush, the one about to be sealed and the next one exceed the share.
+    fn wait_for_memory(&mut self) -> Result<()> {
+        let (share, mine) = (self.core.memtable_share(), self.active.used_bytes() + self.memtable_bytes);
+        let ready = |unflushed: usize| unflushed == 0 || unflushed + mine <= share;
+        if ready(self.core.board.unflushed_bytes()) {
+            return Ok(());
+        }
+        let start = self.core.env.time.now();
+        let waited = || self.core.env.time.now().saturating_sub(start);
+        let result = loop {
+            let failure = self.wait_for_flush(ready).err();
+            if ready(self.core.board.unflushed_bytes()) {
+                break Ok(());
+            }
+            match failure {
+                Some(error) if self.core.env.pool.is_stepped() || waited() > FULL_AFTER => break Err(full(error)),
+                _ => {}
+            }
+        };
+        self.core.board.metrics.wait_time.record(waited());
+        result
+    }
+
+    /// How hard the store is pressed, 0 to 1: at 1 the next seal may block. Rises with memtables that wait for their flush
+    /// and with tiles that wait for their merge; a source that reads slower from 0.5 on never sees a block.
+    ///
+    /// Costs a look at every tile's stack.
+    pub fn pressure(&self) -> f64 {
+        let share = self.core.memtable_share().saturating_sub(2 * self.memtable_bytes).max(1);
+        let memory = self.core.board.unflushed_bytes() as f64 / share as f64;
+        let merges = crate::compaction::pressure(&self.core.board.snapshot().0.version, &self.core.tuning);
+        memory.max(merges).min(1.0)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.torn {
+            let message =
+                "a panic inside an update left the store in doubt: drop it and restore from the last checkpoint";
+            return Err(Error::new(ErrorKind::Closed, message));
+        }
+        match self.core.board.broken() {
+            Some(error) => Err(closed(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Flushes everything, ends background work, and marks the directory as closed in order.
+    ///
+    /// # Errors
+    /// Those of the last flush; the state of the flush before it is on disk then.
+    pub fn close(mut self) -> Result<()> {
+        self.shut()
+    }
+
+    fn shut(&mut self) -> Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        self.closed = true;
+        let flushed = if self.torn { self.check_open() } else { self.flush() };
+        self.last_view = None;
+        self.core.board.begin_close();
+        self.core.board.wait_until_idle();
+        let fs = Arc::clone(&self.core.files.fs);
+        let result = flushed.and_then(|()| self.core.board.write_clean(&*fs));
+        self.refresh();
+        self.core.board.collect(&*fs);
+        result
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Store").field("directory", &self.core.files.directories[0]).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut()
+            && !std::thread::panicking()
+        {
+            eprintln!("bedload: a store was dropped and could not be closed: {error}");
+        }
+    }
+}
+
+fn closed(cause: &Error) -> Error {
+    Error::new(ErrorKind::Closed, format!("the store is read-only after a failure: {cause}"))
+}
+
+fn full(cause: Error) -> Error {
+    let message = "sealed memtables hold the whole memory budget and cannot be flushed";
+    match cause.kind() {
+        ErrorKind::Full => cause.context(message),
+        _ => Error::new(ErrorKind::Full, format!("{message}: {cause}")),
+    }
+}
+
+fn check_clock(clock: ClockId) -> Result<()> {
+    let max = crate::entry::CLOCKS_MAX;
+    if usize::from(clock.0) < max {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Fix, format!("clock {} does not exist: there are {max}, from 0", clock.0)))
+}
+
+/// Who holds a lock, for the message of who does not get it.
+fn owner() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("process {} on host {host}", std::process::id())
+}
+
+/// Creates the directories and refuses those that a store cannot work in; returns what is doubtful about them.
+fn check_directories(fs: &dyn Fs, directories: &[PathBuf], allow_remote: bool) -> Result<Option<String>> {
+    let mut warning = None;
+    for directory in directories {
+        fs.create_dir(directory)?;
+        match fs.kind(directory)? {
+            FsKind::Local => {}
+            FsKind::Remote(_) if allow_remote => {}
+            FsKind::Remote(name) => {
+                let message = format!(
+                    "is on {name}; working state belongs on a local disk (checkpoints are what every worker shares): \
+                     choose a local directory, or allow it with StoreOptions::allow_remote_directory"
+                );
+                return Err(Error::at(ErrorKind::Fix, directory, None, message));
+            }
+            FsKind::Doubtful(name) => {
+                warning = Some(format!("{} is on {name}: slower or smaller than it looks", directory.display()));
+            }
+        }
+    }
+    Ok(warning)
+}
+
+/// Opens what the stored version names, and removes what it does not.
+fn recover(
+    files: &RunFiles,
+    pins: &Pins,
+    stored: Option<&StoredVersion>,
+    sources: Option<&builder::FindSource>,
+) -> Result<Version> {
+    let mut runs: Vec<Arc<RunFile>> = Vec::new();
+    if let Some(stored) = stored {
+        let shape = (files.shape.name(), files.shape.version());
+        if (stored.shape.0.as_str(), stored.shape.1) != shape {
+            let message = format!(
+                "was written with key shape {} version {}, and is opened with {} version {}: open it with the same shape",
+                stored.shape.0, stored.shape.1, shape.0, shape.1
+            );
+            return Err(Error::at(ErrorKind::Fix, &files.directories[0], None, message));
+        }
+        for run in &stored.runs {
+            runs.push(open_run(files, run, sources)?);
+        }
+    }
+    for directory in &files.directories {
+        remove_orphans(&*files.fs, directory, |id| runs.binary_search_by_key(&id, |run| run.id()).is_ok())?;
+    }
+    for run in &runs {
+        pins.register(run);
+    }
+    Ok(stored.map_or_else(Version::empty, |stored| stored.resolve(&runs)))
+}
+
+fn open_run(files: &RunFiles, stored: &StoredRun, sources: Option<&builder::FindSource>) -> Result<Arc<RunFile>> {
+    if !stored.foreign {
+        return files.open_stored(stored);
+    }
+    match sources.and_then(|find| find(stored.id)) {
+        Some(source) => files.open(source, stored, None),
+        None => {
+            let message = format!(
+                "run {} was adopted from a foreign source that is not given: pass StoreOptions::sources, or restore again",
+                stored.id
+            );
+            Err(Error::at(ErrorKind::Fix, &files.directories[0], None, message))
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Runs one group of tests for a time, with new seeds, and adds a line to the ledger.
+//!
+//! `cargo run --release -p tests --bin soak -- --minutes 30 --group model`
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bedload_lsm::fs::{FaultWhen, MemoryFs};
+use tests::crash::check_scenario;
+use tests::faults::{FAULTS, run_with_faults};
+use tests::{Driver, Operation, Random, variants};
+
+const HELP: &str = "\
+Runs random tests of the store for a time and adds a line to tests/ledger.tsv.
+
+Usage: soak --group GROUP [--minutes N] [--seed S]
+
+Groups:
+  model    random operations against the oracle, under every option set
+  crash    power loss at every mutating file operation
+  faults   disks that fail now and then
+
+Options:
+  --minutes N   how long (default 10)
+  --seed S      start with this seed instead of one from the clock: reruns a failure
+";
+
+/// What a soak has done.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    operations: u64,
+    images: u64,
+    failures: Vec<String>,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command that runs for a time needs the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    let known = ["model", "crash", "faults"];
+    let group = value("--group").unwrap_or_default();
+    if arguments.iter().any(|argument| argument == "--help") || !known.contains(&group.as_str()) {
+        print!("{HELP}");
+        return if arguments.iter().any(|argument| argument == "--help") {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(2)
+        };
+    }
+    let minutes: f64 = value("--minutes").map_or(Ok(10.0), |text| text.parse()).expect("--minutes takes a number");
+    let first = value("--seed").map_or_else(clock_seed, |text| text.parse().expect("--seed takes a number"));
+    let end = now() + Duration::from_secs_f64(minutes * 60.0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let start = |thread: u64| {
+            let group = &group;
+            scope.spawn(move || soak(group, first + thread, threads, end))
+        };
+        let handles: Vec<_> = (0..threads).map(start).collect();
+        handles.into_iter().map(|handle| handle.join().expect("failures are counted, not thrown")).collect()
+    });
+    let mut sum = Tally::default();
+    for tally in tallies {
+        sum.seeds += tally.seeds;
+        sum.operations += tally.operations;
+        sum.images += tally.images;
+        sum.failures.extend(tally.failures);
+    }
+    for failure in &sum.failures {
+        println!("FAILED {failure}");
+    }
+    println!(
+        "{group}: {} seeds from {first}, {} operations, {} images, {} failures in {minutes} minutes",
+        sum.seeds,
+        sum.operations,
+        sum.images,
+        sum.failures.len()
+    );
+    write_ledger(&group, &sum);
+    if sum.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Seeds `first`, `first + step`, … until the time is over.
+fn soak(group: &str, first: u64, step: u64, end: Instant) -> Tally {
+    let mut tally = Tally::default();
+    let variants = variants();
+    let mut seed = first;
+    while now() < end {
+        let variant = &variants[(seed / step) as usize % variants.len()];
+        let result = match group {
+            "model" => model(seed, variant, &mut tally),
+            "crash" => check_scenario(variant, seed, 120, 20).map(|images| {
+                tally.images += images as u64;
+                tally.operations += 120;
+            }),
+            _ => faults(seed, variant, &mut tally),
+        };
+        tally.seeds += 1;
+        if let Err(failure) = result {
+            let rerun = format!("rerun: soak --group {group} --seed {seed} --minutes 0.01");
+            tally.failures.push(format!("{failure}\n  {rerun}"));
+        }
+        seed += step;
+    }
+    tally
+}
+
+fn model(seed: u64, variant: &tests::Variant, tally: &mut Tally) -> Result<(), String> {
+    let count = 1000;
+    tally.operations += count;
+    let operations = Operation::random_list(&mut Random::new(seed), count as usize);
+    let mut driver = Driver::open(Arc::new(MemoryFs::new()), variant, seed).map_err(|failure| failure.to_string())?;
+    driver.apply_all(&operations)
+}
+
+fn faults(seed: u64, variant: &tests::Variant, tally: &mut Tally) -> Result<(), String> {
+    let fault = FAULTS[seed as usize % FAULTS.len()];
+    let n = [32, 128, 1000][seed as usize % 3];
+    tally.operations += 300;
+    run_with_faults(variant, seed, 300, fault, FaultWhen::OneIn { n, seed })
+        .map(drop)
+        .map_err(|failure| format!("variant {:?}, seed {seed}, {fault:?} 1 in {n}: {failure}", variant.name))
+}
+
+#[expect(clippy::disallowed_methods, reason = "new seeds each time are the point")]
+fn clock_seed() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |since| since.as_secs() << 16)
+}
+
+/// Adds date, commit, group and sums; the ledger is never written by hand.
+fn write_ledger(group: &str, sum: &Tally) {
+    let commit = command("git", &["rev-parse", "--short", "HEAD"]);
+    let date = command("date", &["-u", "+%Y-%m-%d"]);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/ledger.tsv");
+    let line = format!(
+        "{date}\t{commit}\t{group}\t{}\t{}\t{}\t0\t{}\n",
+        sum.seeds,
+        sum.operations,
+        sum.images,
+        sum.failures.len()
+    );
+    let mut file = OpenOptions::new().append(true).create(true).open(path).expect("the ledger can be opened");
+    file.write_all(line.as_bytes()).expect("the ledger can be written");
+}
+
+fn command(name: &str, arguments: &[&str]) -> String {
+    let output = Command::new(name).args(arguments).output().ok().filter(|output| output.status.success());
+    output.map_or_else(|| "unknown".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

@@ -1,0 +1,20 @@
+//! What the tests, the soak command and the fuzz targets share: operations, an oracle, and a driver that compares.
+//!
+//! An operation list is plain numbers, so that proptest can shrink it, a seed can make it, and a fuzzer's bytes can be read as
+//! one. The [`Driver`] applies it to a store and to the [`Oracle`], and compares what both say.
+
+pub mod crash;
+mod driver;
+pub mod faults;
+mod keys;
+mod operation;
+mod oracle;
+mod random;
+mod variants;
+
+pub use driver::{Driver, Failure, contents};
+pub use keys::{TestKeys, TestRules};
+pub use operation::Operation;
+pub use oracle::{Content, Oracle};
+pub use random::Random;
+pub use variants::{Variant, variant, variants};
