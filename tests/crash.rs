@@ -44,7 +44,7 @@ fn power_loss_during_a_recovery_is_no_worse() {
         let (done, flushed_at) = (image.done, image.flushed_at);
         let disk = image.fs.process_crash_image();
         disk.before_mutations(Some(Box::new(move |disk, operation| {
-            let fs = disk.crash_image(&mut || random.next());
+            let fs = disk.crash_image(&mut || random.draw());
             let image = Image { fs, operation: operation.to_owned(), done, flushed_at };
             sink.lock().expect("no panic inside").push(image);
         })));
@@ -112,7 +112,7 @@ fn images_of_forgetful(variant: &Variant, seed: u64) -> (Driver, Vec<Image>) {
         driver.apply(operation).expect("a healthy disk");
         let done = driver.history.as_ref().map_or(0, Vec::len) - 1;
         for _ in 0..4 {
-            let fs = fs.crash_image(&mut || random.next());
+            let fs = fs.crash_image(&mut || random.draw());
             images.push(Image { fs, operation: "any".to_owned(), done, flushed_at: driver.flushed_at });
         }
     }

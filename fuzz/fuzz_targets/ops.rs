@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
         if index == crash_at && operations[..=index].iter().all(|operation| operation.is_one_step()) {
             let done = driver.history.as_ref().map_or(0, Vec::len) - 1;
             let image = Image {
-                fs: fs.crash_image(&mut || random.next()),
+                fs: fs.crash_image(&mut || random.draw()),
                 operation: "the fuzzer's choice".to_owned(),
                 done,
                 flushed_at: driver.flushed_at,

@@ -95,11 +95,6 @@ impl BlockCache {
         self.cache.insert((ordinal, offset), bytes);
     }
 
-    /// Changes the bound; evicts at once when there is more.
-    pub fn set_capacity(&self, bytes: usize) {
-        self.cache.set_capacity(bytes as u64);
-    }
-
     /// The bytes held now.
     pub fn used_bytes(&self) -> u64 {
         self.cache.weight()
@@ -127,14 +122,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_keeps_its_bound_also_when_it_shrinks() {
+    fn a_cache_keeps_its_bound() {
         let cache = BlockCache::new(1 << 20);
         for offset in 0..200 {
             cache.insert(0, offset, vec![1; 16 << 10].into());
         }
         assert!(cache.used_bytes() > 256 << 10 && cache.used_bytes() <= 1 << 20, "holds {}", cache.used_bytes());
-        cache.set_capacity(128 << 10);
-        assert!(cache.used_bytes() <= 144 << 10, "holds {}", cache.used_bytes());
     }
 
     #[test]

@@ -6,9 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest varint: 64 bits in groups of seven.
-pub const VARINT_BYTES_MAX: usize = 10;
-
 /// The bytes ended before the value did, or a value is out of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;

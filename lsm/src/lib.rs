@@ -83,6 +83,9 @@ mod worker;
 
 mod store;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 pub use codec::RunId;
 pub use entry::{CLOCKS_MAX, ClockId, Clocks, Entry, Expiry, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
 pub use error::{Error, ErrorKind, Place, Result};

@@ -36,7 +36,7 @@ pub fn images_of(variant: &Variant, seed: u64, count: usize, images: usize) -> (
     fs.before_mutations(Some(Box::new(move |disk, operation| {
         let (done, flushed_at) = *seen.lock().expect("no panic inside");
         for _ in 0..images {
-            let fs = disk.crash_image(&mut || random.next());
+            let fs = disk.crash_image(&mut || random.draw());
             let image = Image { fs, operation: operation.to_owned(), done, flushed_at };
             sink.lock().expect("no panic inside").push(image);
         }

@@ -75,7 +75,7 @@ impl Driver {
     /// Opens a store in `fs` under the options of `variant`.
     pub fn open(fs: Arc<dyn Fs>, variant: &Variant, seed: u64) -> Checked<Driver> {
         let mut ids = Random::new(seed ^ 0x1d5);
-        let ids = std::sync::Mutex::new(move || ids.next());
+        let ids = std::sync::Mutex::new(move || ids.draw());
         let mut builder = Env::builder()
             .fs(Arc::clone(&fs))
             .memory(variant.memory)
@@ -168,7 +168,7 @@ impl Driver {
             55..=59 => {
                 for _ in 0..=c % 4 {
                     let random = &mut self.random;
-                    self.env.step_background(&mut || random.next());
+                    self.env.step_background(&mut || random.draw());
                 }
                 Ok(())
             }
@@ -536,7 +536,7 @@ impl Driver {
 
     /// Rescale: another store takes over a range, this one is clipped to the rest, and then takes the range back.
     fn move_range(&mut self, a: u16, b: u16, c: u8) -> Checked {
-        if c % 3 != 0 {
+        if !c.is_multiple_of(3) {
             return Ok(());
         }
         let at = TestKeys::key(a);
@@ -606,7 +606,7 @@ fn adopted_run(run: &bedload_lsm::RunRef) -> Checked<AdoptedRun> {
 
 fn compare_scan(scan: bedload_lsm::Scan<'_>, c: u8, oracle: &Oracle, range: &KeyRange) -> Checked {
     let mut expected = oracle.scan(range);
-    let scan = if c % 2 == 0 {
+    let scan = if c.is_multiple_of(2) {
         scan
     } else {
         expected.reverse();

@@ -3,14 +3,17 @@
 //! An operation list is plain numbers, so that proptest can shrink it, a seed can make it, and a fuzzer's bytes can be read as
 //! one. The [`Driver`] applies it to a store and to the [`Oracle`], and compares what both say.
 
-pub mod crash;
-mod driver;
-pub mod faults;
 mod keys;
-mod operation;
-mod oracle;
 mod random;
 mod variants;
+
+mod operation;
+mod oracle;
+
+mod driver;
+
+pub mod crash;
+pub mod faults;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{TestKeys, TestRules};

@@ -31,7 +31,7 @@ impl Operation {
     pub fn random_list(random: &mut Random, count: usize) -> Vec<Operation> {
         let mut bytes = Vec::with_capacity(count * 8);
         while bytes.len() < count * 6 {
-            bytes.extend_from_slice(&random.next().to_le_bytes());
+            bytes.extend_from_slice(&random.draw().to_le_bytes());
         }
         bytes.truncate(count * 6);
         Operation::list(&bytes)

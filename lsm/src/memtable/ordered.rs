@@ -245,9 +245,8 @@ mod tests {
         for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let key = key((random >> 33) % 3000);
-            if model.contains_key(&key) {
+            if model.remove(&key).is_some() {
                 ordered.remove(&arena, &key);
-                model.remove(&key);
             } else {
                 let offset = arena.push(0, &key, Entry::TOMBSTONE, 0).unwrap();
                 ordered.insert(&arena, &key, offset);

@@ -33,11 +33,6 @@ impl Sealed {
         self.table.ranges()
     }
 
-    /// Entries, tombstones included.
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
     /// Whether it holds neither entries nor range tombstones.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()

@@ -365,3 +365,21 @@ impl<'a> Block<'a> {
         slots.iter().map(|[a, b, c, d, ..]| u32::from_le_bytes([*a, *b, *c, *d]))
     }
 }
+
+/// Walks through an image in every way, for tests and fuzz targets: whatever the bytes, nothing panics.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn walk_block(image: &[u8]) {
+    let Ok(block) = Block::read(image) else { return };
+    for slot in 0..=block.count() {
+        if let Ok(spot) = block.spot(slot) {
+            block.entry(spot.flags, spot.tail).ok();
+        }
+        block.key(slot).ok();
+        block.compare(slot, b"key/1").ok();
+    }
+    for key in [&b"key/007"[..], b"", b"key/long", b"zzz"] {
+        block.find(crate::codec::hash32(key), key).ok();
+        block.lower_bound(key).ok();
+    }
+    block.hashes().for_each(drop);
+}

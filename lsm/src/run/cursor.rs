@@ -334,6 +334,7 @@ impl RunBlock<'_> {
     }
 
     /// How many entries have an expiry.
+    #[cfg(test)]
     pub fn expiring(&self) -> u16 {
         self.header.expiring.into()
     }
@@ -350,6 +351,7 @@ impl RunBlock<'_> {
     }
 
     /// The latest expiry by each clock; `None` when nothing expires.
+    #[cfg(test)]
     pub fn last_expiry(&self) -> Option<impl Iterator<Item = Expiry>> {
         let expiries = self.clocks.iter().map(|span| Expiry { clock: span.clock, at: span.last_at });
         (self.header.expiring > 0).then_some(expiries)

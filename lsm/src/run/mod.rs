@@ -43,8 +43,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use block::walk_block;
 pub(crate) use cursor::{RunBlock, RunCursor};
-pub(crate) use directory::Properties;
-pub(crate) use estimate::RangeStats;
 pub(crate) use reader::{Found, Run, RunBytes};
-pub(crate) use writer::{RunSettings, RunSummary, RunWriter};
+pub(crate) use writer::{RunSettings, RunWriter};

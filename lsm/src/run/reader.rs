@@ -26,7 +26,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -169,11 +168,6 @@ impl Run {
         self.bytes
     }
 
-    /// Where its bytes are.
-    pub fn path(&self) -> &Path {
-        self.source.path()
-    }
-
     /// Whether every byte is here; see [`Source::is_complete`].
     pub fn is_complete(&self) -> bool {
         self.was_complete || self.source.is_complete()
@@ -195,6 +189,7 @@ impl Run {
     }
 
     /// The largest key of an entry.
+    #[cfg(test)]
     pub fn last_key(&self) -> Option<&[u8]> {
         self.directory.sections.last().map(|section| &*section.last)
     }

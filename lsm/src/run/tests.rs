@@ -10,7 +10,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Run, RunSettings, RunSummary, RunWriter};
+use super::writer::RunSummary;
+use super::{Run, RunSettings, RunWriter};
 use crate::cache::BlockCache;
 use crate::codec::{RunId, hash32};
 use crate::entry::{Clocks, Entry, Expiry, Kind};

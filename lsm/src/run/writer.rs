@@ -59,15 +59,10 @@ impl Default for RunSettings {
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct RunSummary {
-    pub id: RunId,
     /// Length of the file.
     pub bytes: u64,
     /// BLAKE3 of the file.
     pub digest: [u8; 32],
-    pub entries: u64,
-    pub tombstones: u64,
-    pub operands: u64,
-    pub expiring: u64,
 }
 
 /// Writes one run.
@@ -376,9 +371,8 @@ impl RunWriter {
             self.file.sync_data()?;
         }
         self.file.finish()?;
-        let Properties { entries, tombstones, operands, expiring, .. } = directory.properties;
         let digest = *self.hasher.finalize().as_bytes();
-        Ok(RunSummary { id: self.id, bytes: self.written, digest, entries, tombstones, operands, expiring })
+        Ok(RunSummary { bytes: self.written, digest })
     }
 
     /// Writes filter and index of every section.

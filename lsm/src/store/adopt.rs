@@ -10,7 +10,7 @@ use crate::entry::Clocks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Source;
 use crate::key::KeyRange;
-use crate::version::{Edit, RunFile, Seals, StoredRun};
+use crate::version::{Edit, RunFile, RunStack, Seals, StoredRun};
 
 /// A stack of foreign runs for a range of keys.
 #[derive(Clone, Debug)]
@@ -95,13 +95,12 @@ impl Store {
     }
 
     /// Opens the runs of all stacks and gives them seals: the oldest of the deepest stack gets the first.
-    #[expect(clippy::type_complexity, reason = "the stacks of one edit and its seal")]
     fn open_stacks(
         &self,
         stacks: &[AdoptedStack],
         opened: &mut BTreeMap<RunId, Arc<RunFile>>,
         linked: &mut Vec<Arc<RunFile>>,
-    ) -> Result<(Vec<(KeyRange, Vec<(Arc<RunFile>, Seals)>)>, u64)> {
+    ) -> Result<(Vec<(KeyRange, RunStack)>, u64)> {
         let first = self.core.board.snapshot().0.version.seal.max(self.seal) + 1;
         let mut last = first;
         let mut result = Vec::new();

@@ -78,8 +78,14 @@ impl Work for Core {
         }
         // A panic is a defect; it must not leave the writer waiting for work that never ends.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(class)));
+        if outcome.is_err() {
+            self.board.worker_panicked();
+        }
         self.board.end_work();
-        outcome.unwrap_or_else(|panic| resume_unwind(panic))
+        match outcome {
+            Err(panic) if self.env.pool.is_stepped() => resume_unwind(panic),
+            outcome => outcome.unwrap_or(Outcome::Failed),
+        }
     }
 }
 

@@ -140,7 +140,7 @@ impl EnvBuilder {
             threads => Pool::start(threads).map_err(|error| Error::io("start worker", "threads", error))?,
         };
         let inner = EnvInner {
-            fs: self.fs.unwrap_or_else(|| Arc::new(DiskFs::default())),
+            fs: self.fs.unwrap_or_else(|| Arc::new(DiskFs)),
             cache: Arc::new(BlockCache::new(self.memory / 4)),
             rate: IoRate::new(self.merge_bytes_per_second, Arc::clone(&time)),
             time,

@@ -78,7 +78,6 @@ pub struct Store {
     /// Counts writes: tells a detached cursor whether what it read ahead still holds.
     stamp: u64,
     scratch: Vec<u8>,
-    spare: Vec<u8>,
     /// The last view and when it was taken.
     last_view: Option<(Duration, View)>,
     /// A panic inside an update may have left a value half-written.
@@ -148,7 +147,6 @@ impl Store {
             memtable_bytes,
             stamp: 0,
             scratch: Vec::new(),
-            spare: Vec::new(),
             last_view: None,
             torn: false,
             closed: false,

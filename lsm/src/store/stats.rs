@@ -41,6 +41,8 @@ pub struct Stats {
     pub active_bytes: usize,
     /// Bytes in the block cache of the environment.
     pub cache_bytes: u64,
+    /// Hits and misses of that cache.
+    pub cache_hits: (u64, u64),
     /// Bytes written to disk for each byte written by the user.
     pub write_amplification: f64,
     /// See [`Store::pressure`].
@@ -113,6 +115,7 @@ impl Store {
             memtable_bytes: snapshot.memtables.iter().map(|table| table.table.used_bytes()).sum(),
             active_bytes: self.active.used_bytes(),
             cache_bytes: self.core.env.cache.used_bytes(),
+            cache_hits: (self.core.env.cache.hits(), self.core.env.cache.misses()),
             write_amplification: metrics.write_amplification(),
             pressure: self.pressure(),
             written_bytes: metrics.written_bytes.get(),

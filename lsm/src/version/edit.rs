@@ -21,6 +21,9 @@ impl Area {
     }
 }
 
+/// Runs and their seals, newest first.
+pub(crate) type RunStack = Vec<(Arc<RunFile>, Seals)>;
+
 /// One step from version to version.
 #[derive(Clone, Debug)]
 pub(crate) enum Edit {
@@ -31,7 +34,7 @@ pub(crate) enum Edit {
     /// The tile that `at` lies in becomes two: `at` is where the second starts.
     Split { at: Vec<u8> },
     /// A range that holds nothing takes foreign stacks, newest run first; it becomes tiles of its own.
-    Adopt { stacks: Vec<(KeyRange, Vec<(Arc<RunFile>, Seals)>)>, seal: u64, clocks: Clocks },
+    Adopt { stacks: Vec<(KeyRange, RunStack)>, seal: u64, clocks: Clocks },
     /// Everything outside the range is gone.
     Clip { range: KeyRange },
 }
@@ -86,12 +89,11 @@ impl Version {
             newer.chain(slice).chain(older).collect::<Vec<Slice>>()
         };
         let mut tiles = self.tiles[..within.start].to_vec();
-        if join {
-            // Its slices are all inside the area: nothing but the output is left.
-            let slices = run.and_then(|run| Slice::cut(run, area.seals, &area.range)).into_iter().collect();
-            for tile in &self.tiles[within.clone()] {
-                assert_eq!(tile.slices_in(area.seals), 0..tile.slices.len(), "tiles join when merged whole");
-            }
+        let newer = if join { self.common_newer(area, within.clone()) } else { None };
+        if let Some(newer) = newer {
+            let cut = |(run, seals): &(Arc<RunFile>, Seals)| Slice::cut(run, *seals, &area.range);
+            let merged = run.and_then(|run| Slice::cut(run, area.seals, &area.range));
+            let slices = newer.iter().filter_map(cut).chain(merged).collect();
             tiles.push(Arc::new(Tile::new(area.range.start.clone(), slices)));
         } else {
             for index in within.clone() {
@@ -106,6 +108,32 @@ impl Version {
         }
         tiles.extend_from_slice(&self.tiles[within.end..]);
         tiles
+    }
+
+    /// What lies above an area whose tiles were merged whole, newest first, when all of them could show it as one stack: the
+    /// flushes since then. `None` when some tile has merged its part in the meantime; the tiles stay apart then.
+    fn common_newer(&self, area: &Area, within: std::ops::Range<usize>) -> Option<RunStack> {
+        let mut newer = RunStack::new();
+        for tile in &self.tiles[within.clone()] {
+            let inputs = tile.slices_in(area.seals);
+            if inputs.end != tile.slices.len() {
+                return None;
+            }
+            for slice in &tile.slices[..inputs.start] {
+                if !newer.iter().any(|(run, _)| run.id() == slice.run.id()) {
+                    newer.push((Arc::clone(&slice.run), slice.seals));
+                }
+            }
+        }
+        newer.sort_by_key(|(_, seals)| std::cmp::Reverse(seals.first));
+        let apart = newer.is_sorted_by(|newer, older| newer.1.first > older.1.last);
+        let shown = |tile: usize, (run, seals): &(Arc<RunFile>, Seals)| {
+            let slices = &self.tiles[tile].slices;
+            let has_it = slices.iter().any(|slice| slice.run.id() == run.id() && slice.seals == *seals);
+            has_it || !run.overlaps(&self.range_of(tile))
+        };
+        let same = within.clone().all(|tile| newer.iter().all(|slice| shown(tile, slice)));
+        (apart && same).then_some(newer)
     }
 
     fn split_at(&self, at: &[u8]) -> Vec<Arc<Tile>> {

@@ -46,6 +46,9 @@ pub(crate) struct StoredRun {
     pub foreign: bool,
 }
 
+/// A tile as it stands in the file: its start, and run indexes with seals.
+type StoredTile = (Vec<u8>, Vec<(usize, Seals)>);
+
 /// A version as it stands in the file: names instead of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoredVersion {
@@ -57,7 +60,7 @@ pub(crate) struct StoredVersion {
     pub shape: (String, u32),
     pub runs: Vec<StoredRun>,
     /// Start, and the slices as index into `runs` with their seals.
-    pub tiles: Vec<(Vec<u8>, Vec<(usize, Seals)>)>,
+    pub tiles: Vec<StoredTile>,
 }
 
 /// The owner of a directory's `VERSION`.
@@ -101,6 +104,7 @@ impl Manifest {
     fn write_unfinished(&mut self, fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = match fs.create_new(path) {
             Ok(file) => file,
+            Err(error) if error.kind() != ErrorKind::Fix => return Err(error),
             Err(_) => {
                 // A leftover of a write that failed half-way and could not be removed then: nothing names it.
                 fs.remove(path)?;
@@ -233,8 +237,6 @@ fn decode_runs(reader: &mut Reader<'_>) -> Result<Vec<StoredRun>, Malformed> {
     Ok(runs)
 }
 
-type StoredTile = (Vec<u8>, Vec<(usize, Seals)>);
-
 fn decode_tiles(reader: &mut Reader<'_>, runs: usize, seal: u64) -> Result<Vec<StoredTile>, Malformed> {
     let count = reader.varint_max(reader.rest().len() as u64 / 2)?;
     let mut tiles: Vec<StoredTile> = Vec::with_capacity(count);
@@ -297,6 +299,15 @@ impl StoredVersion {
     }
 }
 
+/// Puts magic and format before a body and its checksum behind it.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn seal_version(body: &[u8]) -> Vec<u8> {
+    let mut bytes = [MAGIC.as_slice(), &FORMAT.to_le_bytes(), body].concat();
+    let crc = checksum(SEED, 0, &bytes);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,9 +342,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn garbage_behind_a_good_checksum_is_an_error_or_a_version(body: Vec<u8>) {
-            let mut bytes = [MAGIC.as_slice(), &FORMAT.to_le_bytes(), &body].concat();
-            let crc = checksum(SEED, 0, &bytes);
-            bytes.extend_from_slice(&crc.to_le_bytes());
+            let bytes = seal_version(&body);
             if let Err(error) = decode_version(&bytes, Path::new("VERSION")) {
                 assert_eq!(error.kind(), ErrorKind::Damaged);
             }

@@ -18,9 +18,11 @@ mod manifest;
 mod pin;
 mod tile;
 
-pub(crate) use edit::{Area, Edit};
+pub(crate) use edit::{Area, Edit, RunStack};
 pub(crate) use files::RunFiles;
 pub(crate) use manifest::{Manifest, StoredRun, StoredVersion};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use manifest::{decode_version, seal_version};
 pub(crate) use pin::{Pins, RunFile, remove_orphans};
 pub(crate) use tile::{Seals, Slice, Tile};
 

@@ -49,6 +49,8 @@ struct State {
     /// Snapshots that the writer let go: freeing a memtable takes longer than a write may.
     retired: Vec<Arc<Snapshot>>,
     closing: bool,
+    /// Why nothing can be made durable any more.
+    broken: Option<Error>,
     /// Workers inside a piece of work, also where it is neither flush nor merge.
     working: usize,
 }
@@ -119,6 +121,7 @@ impl Board {
                 flush_failure: None,
                 retired: Vec::new(),
                 closing: false,
+                broken: None,
                 working: 0,
             }),
             changed: Condvar::new(),
@@ -234,7 +237,12 @@ impl Board {
         let mut manifest = lock(&self.manifest);
         let current = Arc::clone(&self.lock().snapshot.version);
         let next = Arc::new(current.apply(edit));
-        let bytes = manifest.write(fs, &next, false)?;
+        let written = manifest.write(fs, &next, false);
+        if written.is_err() {
+            // Told here, so that a writer that asks never waits for the IO of a version.
+            self.lock().broken = manifest.broken().cloned();
+        }
+        let bytes = written?;
         self.metrics.version_bytes.add(bytes);
         let mut state = self.lock();
         self.swap_version(&mut state, next, edit);
@@ -318,6 +326,10 @@ impl Board {
     pub fn collect(&self, fs: &dyn Fs) {
         let retired = std::mem::take(&mut self.lock().retired);
         drop(retired);
+        // After a failure to publish, the disk may hold a version that names what nothing in memory reaches.
+        if self.broken().is_some() {
+            return;
+        }
         if self.pins.collect(fs).is_err() {
             // The files stay registered and are tried again.
             self.metrics.failures.add(1);
@@ -352,7 +364,19 @@ impl Board {
 
     /// The failure after which nothing can be made durable any more.
     pub fn broken(&self) -> Option<Error> {
-        lock(&self.manifest).broken().cloned()
+        self.lock().broken.clone()
+    }
+
+    /// Says that a worker panicked in this store: what it was doing is in doubt, so nothing more is written.
+    pub fn worker_panicked(&self) {
+        let mut state = self.lock();
+        let message = "a worker panicked while it worked for this store, and printed where: please report it";
+        let defect = Error::new(ErrorKind::Bug, message);
+        state.flushing = false;
+        state.merging.clear();
+        state.flush_failure = Some(defect.clone());
+        state.broken = Some(defect);
+        self.changed.notify_all();
     }
 
     /// The failure of the last flush, until one succeeds.

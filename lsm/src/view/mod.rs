@@ -80,10 +80,6 @@ impl View {
     pub fn clocks(&self) -> &Clocks {
         &self.snapshot.clocks
     }
-
-    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
-        &self.snapshot
-    }
 }
 
 /// Whether only scanned keys can be inside `range`, and the whole scan prefix that they share.

@@ -1,3 +1,5 @@
+//! What every plan must keep, and single cases that say why.
+
 use proptest::prelude::*;
 
 use super::simulation::{Model, Random, slice};
