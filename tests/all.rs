@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod flips;
+mod memory;
 mod model;
 mod ownership;
 mod scripts;

@@ -64,6 +64,11 @@ impl Memtable {
         Arena::record_bytes(key_len, value_len) + 16
     }
 
+    /// Bytes of records it may hold.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity()
+    }
+
     /// Whether records of `bytes` together still fit.
     pub fn has_room(&self, bytes: usize) -> bool {
         bytes <= self.arena.capacity() - self.arena.used()

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::env::EnvInner;
@@ -10,6 +11,7 @@ use crate::error::Result;
 use crate::flush::flush;
 use crate::fold::Rules;
 use crate::key::KeyShape;
+use crate::memtable::Memtable;
 use crate::options::Tuning;
 use crate::version::RunFiles;
 use crate::view::Board;
@@ -22,6 +24,8 @@ pub(super) struct Core {
     pub rules: Arc<dyn Rules>,
     pub shape: Arc<dyn KeyShape>,
     pub tuning: Tuning,
+    /// Entries of the last sealed memtable: what the next one is prepared for.
+    pub expected_entries: AtomicUsize,
     pub env: Arc<EnvInner>,
 }
 
@@ -36,6 +40,15 @@ impl Core {
         match self.tuning.memtable_bytes {
             0 => (self.memtable_share() / 3).min(Tuning::MEMTABLE_BYTES_USUAL),
             bytes => bytes,
+        }
+    }
+
+    /// Makes the memtable that the next seal will need.
+    fn prepare_spare(&self) {
+        let expected = self.expected_entries.load(Ordering::Relaxed);
+        // Nothing was sealed yet: a store that is never written to needs none.
+        if expected > 0 {
+            self.board.prepare_spare(|| Memtable::with_capacity(self.memtable_bytes(), expected));
         }
     }
 
@@ -75,6 +88,9 @@ impl Work for Core {
     fn work(&self, class: Class) -> Outcome {
         if self.board.broken().is_some() || !self.board.begin_work() {
             return Outcome::Nothing;
+        }
+        if !self.env.pool.is_stepped() {
+            self.prepare_spare();
         }
         // A panic is a defect; it must not leave the writer waiting for work that never ends.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(class)));

@@ -25,6 +25,7 @@ pub use update::Slot;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use self::core::Core;
@@ -131,6 +132,7 @@ impl Store {
             rules: options.rules,
             shape: options.shape,
             tuning: options.tuning,
+            expected_entries: AtomicUsize::new(0),
             env: env.inner,
         });
         let as_work: Arc<dyn Work> = core.clone();
@@ -276,7 +278,10 @@ impl Store {
     }
 
     fn swap_active(&mut self, capacity: usize, frozen: bool) -> Option<Arc<FrozenCell>> {
-        let next = Memtable::with_capacity(capacity, self.active.len());
+        let expected = self.active.len();
+        self.core.expected_entries.store(expected, Ordering::Relaxed);
+        let spare = self.core.board.take_spare(capacity);
+        let next = spare.unwrap_or_else(|| Memtable::with_capacity(capacity, expected));
         let table = std::mem::replace(&mut self.active, next);
         let sealed = SealedTable {
             table: table.seal(),

@@ -7,17 +7,22 @@
 //!
 //! Only this module swaps versions. Thread rule: `seal`, `freeze` and `release` are the writer's; `install` is any worker's;
 //! everything else is anybody's. Locks, in this order: `manifest` (held over the IO of a version, by one worker at a time),
-//! then `state` (never held over IO).
+//! then `state` (never held over IO). `spare` is a leaf: nothing is
+//! locked under it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crossbeam::queue::SegQueue;
+use crossbeam::utils::CachePadded;
+
 use super::snapshot::{SealedTable, Snapshot};
 use crate::entry::Clocks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Fs;
+use crate::memtable::Memtable;
 use crate::metrics::Metrics;
 use crate::version::{Area, Edit, Manifest, Pins, RunFile, Seals, Version};
 
@@ -27,8 +32,12 @@ pub(crate) struct Board {
     state: Mutex<State>,
     /// Signalled whenever a flush or merge was installed or failed.
     changed: Condvar,
-    /// Counts swaps of the snapshot; the writer compares it at each write.
-    generation: AtomicU64,
+    /// Counts swaps of the snapshot; the writer compares it at each write, so it has a cache line of its own.
+    generation: CachePadded<AtomicU64>,
+    /// Snapshots that nobody needs: freeing a memtable takes longer than a write may, so workers do it.
+    retired: SegQueue<Arc<Snapshot>>,
+    /// The next memtable, made by a worker: clearing its index would take most of a seal's time.
+    spare: Mutex<Option<Memtable>>,
     pub pins: Pins,
     pub metrics: Metrics,
 }
@@ -46,8 +55,6 @@ struct State {
     flushing: bool,
     /// The last failure of a flush, until one succeeds.
     flush_failure: Option<Error>,
-    /// Snapshots that the writer let go: freeing a memtable takes longer than a write may.
-    retired: Vec<Arc<Snapshot>>,
     closing: bool,
     /// Why nothing can be made durable any more.
     broken: Option<Error>,
@@ -119,13 +126,14 @@ impl Board {
                 merging: Vec::new(),
                 flushing: false,
                 flush_failure: None,
-                retired: Vec::new(),
                 closing: false,
                 broken: None,
                 working: 0,
             }),
             changed: Condvar::new(),
-            generation: AtomicU64::new(0),
+            generation: CachePadded::new(AtomicU64::new(0)),
+            retired: SegQueue::new(),
+            spare: Mutex::new(None),
             pins,
             metrics: Metrics::default(),
         }
@@ -176,6 +184,20 @@ impl Board {
     /// Lets go of all deltas and keeps none until the next freeze.
     pub fn release_all(&self) {
         self.lock().deltas = None;
+    }
+
+    /// The memtable that a worker has prepared, if it has the capacity asked for.
+    pub fn take_spare(&self, capacity: usize) -> Option<Memtable> {
+        lock(&self.spare).take().filter(|spare| spare.capacity() == capacity)
+    }
+
+    /// Prepares the next memtable unless there is one; `make` may take its time.
+    pub fn prepare_spare(&self, make: impl FnOnce() -> Memtable) {
+        let missing = lock(&self.spare).is_none();
+        if missing {
+            let made = make();
+            *lock(&self.spare) = Some(made);
+        }
     }
 
     /// Takes the oldest sealed memtables that one flush may write, oldest first, at most `bytes_max` together (but one).
@@ -313,19 +335,20 @@ impl Board {
 
     fn swap(&self, state: &mut MutexGuard<'_, State>, snapshot: Snapshot) {
         let before = std::mem::replace(&mut state.snapshot, Arc::new(snapshot));
-        state.retired.push(before);
+        self.retired.push(before);
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes a snapshot off the writer's hands.
+    /// Takes a snapshot off the writer's hands. No lock.
     pub fn retire(&self, snapshot: Arc<Snapshot>) {
-        self.lock().retired.push(snapshot);
+        self.retired.push(snapshot);
     }
 
     /// Frees what the writer let go and deletes files that nothing reaches. For workers.
     pub fn collect(&self, fs: &dyn Fs) {
-        let retired = std::mem::take(&mut self.lock().retired);
-        drop(retired);
+        while let Some(snapshot) = self.retired.pop() {
+            drop(snapshot);
+        }
         // After a failure to publish, the disk may hold a version that names what nothing in memory reaches.
         if self.broken().is_some() {
             return;
