@@ -6,10 +6,11 @@ use bedload_lsm::fs::MemoryFs;
 use bedload_lsm::{Env, Store, Tuning};
 
 fn open(memory: usize, memtable: usize, threads: usize) -> (Env, Store) {
-    let env = Env::builder().fs(Arc::new(MemoryFs::new())).memory(memory).threads(threads).build().unwrap();
+    let env =
+        Env::builder().fs(Arc::new(MemoryFs::new())).memory(memory).threads(threads).build().expect("threads start");
     let mut tuning = Tuning::default();
     tuning.memtable_bytes = memtable;
-    let store = Store::options().env(&env).tuning(tuning).open("/store").unwrap();
+    let store = Store::options().env(&env).tuning(tuning).open("/store").expect("an empty disk opens");
     (env, store)
 }
 
