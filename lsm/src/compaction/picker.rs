@@ -27,21 +27,21 @@
 //!
 //! ```text
 //! load                               tiles     WA   peak  space  stack    avg  files   jobs stalls
-//! uniform 64 MiB                        35   4.88   1.48   1.22     13    4.5     99   1837      0
-//! uniform 64 MiB, 4.5 x merging         35   4.72   1.59   1.29     13    4.6     93   1640      0
+//! uniform 64 MiB                        35   4.84   1.49   1.22     12    4.5    104   1800      0
+//! uniform 64 MiB, 4.5 x merging         35   4.78   1.59   1.29     13    4.7     93   1685      0
 //! uniform 64 MiB, 1.2 x merging         32   2.90   2.60   2.02     32    9.7    202   1438    121
 //! 5 % of tiles take all, 64 MiB         34   2.15   1.10   1.02      6    1.0     37    215      0
 //! 5 % of tiles take all, 1 MiB          24   5.34   1.05   1.01     10    1.1     32    614      0
 //! 5 % of tiles take 95 %, 64 MiB        37   2.71   1.35   1.16     17    7.8    117    617      0
 //! 5 % of tiles take 95 %, 1 MiB         29   6.03   1.14   1.08     17    9.4    101   2352      0
-//! 20 % of tiles take 80 %, 64 MiB       37   4.20   1.46   1.25     16    6.1    117   1110      0
+//! 20 % of tiles take 80 %, 64 MiB       39   4.19   1.43   1.22     15    5.7    116   1110      0
 //! 20 % of tiles take 80 %, 1 MiB        31   7.79   1.32   1.21     17    9.4    137   2791      0
 //! tiny 100 KB                           33   6.29   1.25   1.10     17    9.3    108   1671      0
 //! tiny 100 KB, 5 % hot                  26   7.47   1.08   1.04     17   10.0     78   2085      0
 //! tiny 100 KB, 95 GB                   941   6.03   1.01   1.00     16    8.8    947   1469      0
 //! tiny 100 KB, 95 GB, 5 % hot          944   5.98   1.01   1.00     16    8.8    950   1473      0
-//! growing, 64 MiB                       64   5.35   1.61   1.06     13    3.9    154    656      0
-//! growing, 1 MiB                        32   8.44   1.37   1.03     17    9.3    166   2677      0
+//! growing, 64 MiB                       64   5.32   1.61   1.06     12    3.8    170    666      0
+//! growing, 1 MiB                        32   8.35   1.28   1.03     17    8.8    145   2797      0
 //! ```
 //!
 //! Left out: leveled runs inside a tile (more writing for stacks that filters keep cheap), and choosing small merges by
@@ -165,6 +165,8 @@ pub(crate) struct PickerTuning {
     pub wide_job_bytes_max: u64,
     /// Dead bytes, as a share of all reached ones, below which mostly dead files are left alone.
     pub dead_slack: f64,
+    /// Dead bytes of all files, as a share of all reached ones, above which less dead files are rewritten as well.
+    pub dead_bytes_max: f64,
 }
 
 impl PickerTuning {
@@ -180,6 +182,7 @@ impl PickerTuning {
             tile_bytes_max,
             wide_job_bytes_max: tile_bytes_max.saturating_mul(8),
             dead_slack: 0.05,
+            dead_bytes_max: 0.15,
         }
     }
 }

@@ -91,6 +91,7 @@ impl Work for Core {
         }
         if !self.env.pool.is_stepped() {
             self.prepare_spare();
+            self.board.collect_retired(&*self.files.fs);
         }
         // A panic is a defect; it must not leave the writer waiting for work that never ends.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(class)));

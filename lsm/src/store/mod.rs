@@ -197,6 +197,8 @@ impl Store {
             let before = std::mem::replace(&mut self.snapshot, snapshot);
             self.generation = generation;
             self.core.board.retire(before);
+            // It may have been the last to reach some memtable or file.
+            self.core.env.pool.wake();
         }
     }
 

@@ -344,6 +344,13 @@ impl Board {
         self.retired.push(snapshot);
     }
 
+    /// As [`Board::collect`], when the writer has let go of something since the last time.
+    pub fn collect_retired(&self, fs: &dyn Fs) {
+        if !self.retired.is_empty() {
+            self.collect(fs);
+        }
+    }
+
     /// Frees what the writer let go and deletes files that nothing reaches. For workers.
     pub fn collect(&self, fs: &dyn Fs) {
         while let Some(snapshot) = self.retired.pop() {

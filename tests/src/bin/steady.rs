@@ -87,6 +87,7 @@ fn run(directory: &std::path::Path, keys: u64, memory: usize, updates: u64) -> b
         }
     }
     report("update, uniform", updates, start, &store, logical);
+    settle(&mut store, logical);
     println!("  worst space amplification on the way {worst:.2}");
     let start = now();
     let mut misses = 0;
@@ -111,13 +112,29 @@ fn run(directory: &std::path::Path, keys: u64, memory: usize, updates: u64) -> b
         }
     }
     store.flush()?;
+    let took = start.elapsed();
     let start_scan = now();
     let live = scan(&store)?;
-    report("update, one group hot", updates, start, &store, live.1);
     report("scan", live.0, start_scan, &store, live.1);
+    store.refresh();
+    println!("update, one group hot: {:.0} ns each; {} entries now", took.as_nanos() as f64 / updates as f64, live.0);
+    settle(&mut store, live.1);
     println!("{}", store.stats());
     println!("seals {}", store.metrics().seal_time);
     store.close()
+}
+
+/// Lets merges come to rest, as they would under a lighter load, and prints what space is taken then.
+fn settle(store: &mut Store, logical: u64) {
+    let mut merges = u64::MAX;
+    while merges != store.metrics().merges.get() {
+        merges = store.metrics().merges.get();
+        std::thread::park_timeout(Duration::from_millis(1500));
+        store.refresh();
+    }
+    let stats = store.stats();
+    let space = stats.run_bytes as f64 / logical as f64;
+    println!("  settled: space {space:.2}, write amplification {:.2}", stats.write_amplification);
 }
 
 /// Entries and bytes of everything.

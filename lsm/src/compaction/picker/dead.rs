@@ -1,6 +1,8 @@
 //! Files that are mostly dead: what lives of them moves, and the file can go.
 //!
-//! Moving costs less than it frees, since less than half of the file lives.
+//! Moving costs less than it frees, since less than half of the file lives. Only when all dead bytes together outgrow a larger
+//! share of the state are files taken that are less dead, down to a fifth: a file that many tiles share loses its bytes tile
+//! by tile, and hot tiles alone would never bring it to the half.
 
 use super::stack::bytes;
 use super::tile::NEARLY_DUE;
@@ -9,11 +11,13 @@ use super::{Area, Picker, Plan, Why};
 impl Picker<'_> {
     /// Frees the file with most dead bytes among those more than half dead.
     pub(super) fn revive(&self) -> Option<Plan> {
+        let crowded = self.dead_bytes() as f64 > self.tuning.dead_bytes_max * self.survey.reached as f64;
         let mut dead: Vec<(u64, usize)> = Vec::new();
         let mut dead_bytes = 0;
         for (run, (file, sums)) in self.picture.runs.iter().zip(&self.survey.runs).enumerate() {
             let lost = file.bytes.saturating_sub(sums.reached);
-            if lost > sums.reached && sums.references > 0 && lost >= self.tuning.tile_file_bytes / 64 {
+            let enough = if crowded { lost > sums.reached / 4 } else { lost > sums.reached };
+            if enough && sums.references > 0 && lost >= self.tuning.tile_file_bytes / 64 {
                 dead_bytes += lost;
                 dead.push((lost, run));
             }
@@ -28,6 +32,12 @@ impl Picker<'_> {
             wanted[*run] = true;
         }
         (0..self.picture.tiles.len()).find_map(|tile| self.revive_tile(tile, &wanted))
+    }
+
+    /// Bytes of all files that no slice reaches.
+    fn dead_bytes(&self) -> u64 {
+        let files = self.picture.runs.iter().zip(&self.survey.runs);
+        files.filter(|(_, sums)| sums.references > 0).map(|(file, sums)| file.bytes.saturating_sub(sums.reached)).sum()
     }
 
     fn revive_tile(&self, tile: usize, wanted: &[bool]) -> Option<Plan> {
