@@ -3,6 +3,7 @@
 mod crash;
 mod faults;
 mod flips;
+mod lazy;
 mod memory;
 mod model;
 mod ownership;
