@@ -55,6 +55,7 @@
 //! repaired in silence.
 
 mod error;
+mod sync;
 
 mod codec;
 

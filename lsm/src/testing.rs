@@ -62,6 +62,12 @@ pub fn read_run(bytes: Vec<u8>, mapped: bool) -> Result<usize> {
     Ok(count)
 }
 
+/// Switches the bug on that the search through schedules must find: files are deleted under one holder.
+#[cfg(shuttle)]
+pub fn seed_bug(on: bool) {
+    crate::sync::seed_bug(on);
+}
+
 /// The bytes of a small run with entries of every kind.
 ///
 /// # Errors

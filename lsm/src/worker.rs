@@ -6,12 +6,13 @@
 //! Without threads ([`Pool::stepped`]) each [`Pool::step`] does one piece of work chosen by the caller's random numbers: a
 //! test is then deterministic from its seed.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::options::Time;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How long a thread lets a store rest whose work has just failed.
 const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
@@ -76,7 +77,7 @@ impl Pool {
         for index in 0..threads {
             let inner = Arc::clone(&pool.inner);
             let name = format!("bedload-{index}");
-            let handle = std::thread::Builder::new().name(name).spawn(move || inner.run())?;
+            let handle = thread::Builder::new().name(name).spawn(move || inner.run())?;
             pool.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(handle);
         }
         pool.thread_count = threads;
@@ -135,7 +136,7 @@ impl Drop for Pool {
         self.inner.lock().wakes += 1;
         self.inner.wake.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let me = std::thread::current().id();
+        let me = thread::current().id();
         for thread in threads {
             // The last owner may be a worker itself, which cannot wait for its own end.
             if thread.thread().id() != me {
@@ -273,7 +274,7 @@ mod tests {
         pool.serve(Arc::downgrade(&as_work));
         pool.wake();
         while store.0.load(Ordering::SeqCst) > 0 {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         drop(pool);
     }

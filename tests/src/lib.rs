@@ -13,7 +13,10 @@ mod oracle;
 mod driver;
 
 pub mod crash;
+pub mod damage;
 pub mod faults;
+#[cfg(shuttle)]
+pub mod schedules;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{TestKeys, TestRules};

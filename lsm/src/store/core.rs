@@ -80,6 +80,9 @@ impl Core {
             // Its failure is on the board; the merge has no part in it.
             self.flush().ok();
         }
+        if !self.env.pool.is_stepped() {
+            self.prepare_spare();
+        }
         !self.board.is_closing()
     }
 }

@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::codec::RunId;
 use crate::error::Result;
 use crate::fs::Fs;
 use crate::run::Run;
+use crate::sync::{Mutex, MutexGuard, seeded_bug};
 
 /// A run and where its file is.
 pub(crate) struct RunFile {
@@ -68,8 +69,10 @@ impl Pins {
     /// The first that occurred; the run concerned is tried again at the next call.
     pub fn collect(&self, fs: &dyn Fs) -> Result<usize> {
         let mut files = self.lock();
+        // Ours is one; with the seeded bug, another holder is overlooked.
+        let holders = 1 + usize::from(seeded_bug());
         let unreachable: Vec<RunId> =
-            files.iter().filter(|(_, run)| Arc::strong_count(run) == 1).map(|(id, _)| *id).collect();
+            files.iter().filter(|(_, run)| Arc::strong_count(run) <= holders).map(|(id, _)| *id).collect();
         let mut deleted = 0;
         for id in unreachable {
             let run = files.remove(&id).expect("listed just above, under the same lock");
@@ -99,7 +102,7 @@ impl Pins {
         self.lock().get(&id).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunId, Arc<RunFile>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RunId, Arc<RunFile>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

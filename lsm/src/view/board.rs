@@ -11,8 +11,7 @@
 //! locked under it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam::queue::SegQueue;
@@ -24,6 +23,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Fs;
 use crate::memtable::Memtable;
 use crate::metrics::Metrics;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::version::{Area, Edit, Manifest, Pins, RunFile, Seals, Version};
 
 /// The shared state of one store.

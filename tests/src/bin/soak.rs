@@ -10,8 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bedload_lsm::fs::{FaultWhen, MemoryFs};
 use tests::crash::check_scenario;
+use tests::damage::check_all_damage;
 use tests::faults::{FAULTS, run_with_faults};
 use tests::{Driver, Operation, Random, variants};
+
+const GROUPS: [&str; 6] = ["model", "crash", "faults", "flips", "fuzz", "schedules"];
 
 const HELP: &str = "\
 Runs random tests of the store for a time and adds a line to tests/ledger.tsv.
@@ -19,9 +22,12 @@ Runs random tests of the store for a time and adds a line to tests/ledger.tsv.
 Usage: soak --group GROUP [--minutes N] [--seed S]
 
 Groups:
-  model    random operations against the oracle, under every option set
-  crash    power loss at every mutating file operation
-  faults   disks that fail now and then
+  model      random operations against the oracle, under every option set
+  crash      power loss at every mutating file operation
+  faults     disks that fail now and then
+  flips      every byte of a store's files flipped, files cut and swapped
+  fuzz       every fuzz target in turn, from its corpus on (needs cargo-fuzz)
+  schedules  schedules of the threads, one by one (needs RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own)
 
 Options:
   --minutes N   how long (default 10)
@@ -48,9 +54,8 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1).cloned()
     };
-    let known = ["model", "crash", "faults"];
     let group = value("--group").unwrap_or_default();
-    if arguments.iter().any(|argument| argument == "--help") || !known.contains(&group.as_str()) {
+    if arguments.iter().any(|argument| argument == "--help") || !GROUPS.contains(&group.as_str()) {
         print!("{HELP}");
         return if arguments.iter().any(|argument| argument == "--help") {
             ExitCode::SUCCESS
@@ -60,23 +65,13 @@ fn main() -> ExitCode {
     }
     let minutes: f64 = value("--minutes").map_or(Ok(10.0), |text| text.parse()).expect("--minutes takes a number");
     let first = value("--seed").map_or_else(clock_seed, |text| text.parse().expect("--seed takes a number"));
-    let end = now() + Duration::from_secs_f64(minutes * 60.0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let tallies: Vec<Tally> = std::thread::scope(|scope| {
-        let start = |thread: u64| {
-            let group = &group;
-            scope.spawn(move || soak(group, first + thread, threads, end))
-        };
-        let handles: Vec<_> = (0..threads).map(start).collect();
-        handles.into_iter().map(|handle| handle.join().expect("failures are counted, not thrown")).collect()
-    });
-    let mut sum = Tally::default();
-    for tally in tallies {
-        sum.seeds += tally.seeds;
-        sum.operations += tally.operations;
-        sum.images += tally.images;
-        sum.failures.extend(tally.failures);
+    if (group == "schedules") != cfg!(shuttle) {
+        eprintln!(
+            "the group schedules, and no other, is built with RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own"
+        );
+        return ExitCode::from(2);
     }
+    let sum = if group == "fuzz" { fuzz(minutes) } else { soak_on_all_cores(&group, first, minutes) };
     for failure in &sum.failures {
         println!("FAILED {failure}");
     }
@@ -89,6 +84,54 @@ fn main() -> ExitCode {
     );
     write_ledger(&group, &sum);
     if sum.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn soak_on_all_cores(group: &str, first: u64, minutes: f64) -> Tally {
+    let end = now() + Duration::from_secs_f64(minutes * 60.0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let start = |thread: u64| scope.spawn(move || soak(group, first + thread, threads, end));
+        let handles: Vec<_> = (0..threads).map(start).collect();
+        handles.into_iter().map(|handle| handle.join().expect("failures are counted, not thrown")).collect()
+    });
+    let mut sum = Tally::default();
+    for tally in tallies {
+        sum.seeds += tally.seeds;
+        sum.operations += tally.operations;
+        sum.images += tally.images;
+        sum.failures.extend(tally.failures);
+    }
+    sum
+}
+
+/// Fuzzes each target for its share of the time; a failure's input is where cargo-fuzz says.
+fn fuzz(minutes: f64) -> Tally {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        // A stable compiler takes the fuzzer's flags like a nightly one, when it is told to.
+        command.current_dir(root).env("RUSTC_BOOTSTRAP", "1").arg("fuzz").args(arguments).output().expect("cargo runs")
+    };
+    let targets = cargo(&["list"]);
+    let targets: Vec<String> = String::from_utf8_lossy(&targets.stdout).lines().map(str::to_owned).collect();
+    assert!(!targets.is_empty(), "cargo fuzz lists no target: cargo install cargo-fuzz");
+    let seconds = (minutes * 60.0 / targets.len() as f64).ceil();
+    let mut sum = Tally::default();
+    for target in &targets {
+        let found = tempfile::tempdir().expect("a temporary directory");
+        let (found, corpus) = (found.path().display().to_string(), format!("fuzz/corpus/{target}"));
+        let time = format!("-max_total_time={seconds}");
+        let limits = ["--", &time, "-timeout=20", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1"];
+        let output = cargo(&[&["run", target, &found, &corpus][..], &limits].concat());
+        let text = String::from_utf8_lossy(&output.stderr);
+        let executed = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+        sum.seeds += 1;
+        sum.operations += executed.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0);
+        if !output.status.success() {
+            sum.failures.push(format!("fuzz target {target}:\n{text}"));
+        }
+    }
+    sum
 }
 
 /// Seeds `first`, `first + step`, … until the time is over.
@@ -104,6 +147,8 @@ fn soak(group: &str, first: u64, step: u64, end: Instant) -> Tally {
                 tally.images += images as u64;
                 tally.operations += 120;
             }),
+            "flips" => check_all_damage(variant, seed).map(|damages| tally.images += damages as u64),
+            "schedules" => schedules(seed, &mut tally),
             _ => faults(seed, variant, &mut tally),
         };
         tally.seeds += 1;
@@ -131,6 +176,18 @@ fn faults(seed: u64, variant: &tests::Variant, tally: &mut Tally) -> Result<(), 
     run_with_faults(variant, seed, 300, fault, FaultWhen::OneIn { n, seed })
         .map(drop)
         .map_err(|failure| format!("variant {:?}, seed {seed}, {fault:?} 1 in {n}: {failure}", variant.name))
+}
+
+#[cfg(shuttle)]
+fn schedules(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let schedules = 100;
+    tally.operations += schedules;
+    tests::schedules::explore(seed, schedules as usize)
+}
+
+#[cfg(not(shuttle))]
+fn schedules(_seed: u64, _tally: &mut Tally) -> Result<(), String> {
+    Err("built without --cfg shuttle".to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "new seeds each time are the point")]
