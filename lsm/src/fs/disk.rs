@@ -23,6 +23,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
@@ -127,8 +128,12 @@ impl Fs for DiskFs {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = Vec::new();
+                // The holder wrote its name when it got the lock.
+                let written = file.metadata().and_then(|metadata| metadata.modified()).map_err(failed)?;
                 file.take(OWNER_BYTES_MAX).read_to_end(&mut holder).map_err(failed)?;
-                return Err(lock_is_held(path, &String::from_utf8_lossy(&holder)));
+                let holder = String::from_utf8_lossy(&holder);
+                let holder = if holder.trim().is_empty() { "another process" } else { holder.trim() };
+                return Err(lock_is_held(path, &format!("{holder} since {}", utc(written))));
             }
             Err(cause) => return Err(failed(cause.into())),
         }
@@ -284,6 +289,23 @@ fn kind_of_magic(magic: u32) -> FsKind {
     if remote { FsKind::Remote(name.to_owned()) } else { FsKind::Doubtful(name.to_owned()) }
 }
 
+/// A time as `2026-11-24 12:04:11 UTC`; days become a date as in Howard Hinnant's "chrono-compatible date algorithms".
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years are counted from the first of March, so that the leap day is the last of its year.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -376,6 +398,15 @@ mod tests {
     }
 
     #[test]
+    fn a_time_is_a_date_and_an_hour() {
+        let at = |seconds| utc(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+        assert_eq!(at(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(at(951_782_399), "2000-02-28 23:59:59 UTC");
+        assert_eq!(at(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(at(1_795_521_851), "2026-11-24 12:04:11 UTC");
+    }
+
+    #[test]
     fn a_lock_taken_anew_names_its_new_holder_only() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("LOCK");
@@ -383,6 +414,6 @@ mod tests {
         drop(holder);
         let _next = DiskFs.lock(&path, "process 2").unwrap();
         let error = DiskFs.lock(&path, "process 3").unwrap_err().to_string();
-        assert!(error.contains(": locked by process 2; one process"), "{error}");
+        assert!(error.contains(": locked by process 2 since 20") && error.contains(" UTC; one process"), "{error}");
     }
 }
