@@ -82,6 +82,8 @@ pub(crate) struct Picture {
 pub(crate) struct TilePicture {
     /// Newest first; their intervals descend and never overlap.
     pub slices: Vec<SlicePicture>,
+    /// Bytes that range tombstones hide from everybody: a rebase frees them.
+    pub hidden: u64,
 }
 
 /// A run as one tile sees it.

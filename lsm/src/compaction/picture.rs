@@ -19,6 +19,15 @@ pub(super) struct Job {
     pub join: bool,
 }
 
+impl Job {
+    /// What no other merge may touch meanwhile. Where tiles become one nothing newer may be merged either: it would end at
+    /// edges that are gone.
+    pub fn reserved(&self) -> Area {
+        let seals = if self.join { Seals { first: 0, last: u64::MAX } } else { self.area.seals };
+        Area { range: self.area.range.clone(), seals }
+    }
+}
+
 /// The next merge, beside those that run.
 pub(super) fn next_job(version: &Version, merging: &[Area], tuning: &Tuning) -> Option<Job> {
     let plan = picker::pick(&picture_of(version, merging), &picker_tuning(tuning))?;
@@ -86,7 +95,7 @@ fn picture_of(version: &Version, merging: &[Area]) -> Picture {
             expired: may_go_unread(version, &range, &tile.slices, age),
             absent: !slice.run.is_complete(),
         });
-        TilePicture { slices: slices.collect() }
+        TilePicture { slices: slices.collect(), hidden: tile.hidden_bytes(&range) }
     });
     let jobs = merging.iter().map(|area| picker::Area {
         tiles: version.tiles_in(&area.range),

@@ -1,6 +1,6 @@
 //! A tile: the start of a key range and its stack of slices.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::RunFile;
 use crate::key::KeyRange;
@@ -58,7 +58,11 @@ pub(crate) struct Tile {
     pub start: Box<[u8]>,
     /// Newest first; their seals descend and never overlap.
     pub slices: Vec<Slice>,
+    hidden_bytes: OnceLock<u64>,
 }
+
+/// How many range tombstones of a slice are looked at to estimate what they hide.
+const RANGES_SAMPLED: usize = 16;
 
 impl Tile {
     /// A tile with these slices, newest first.
@@ -70,12 +74,30 @@ impl Tile {
             slices.is_sorted_by(|newer, older| newer.seals.first > older.seals.last),
             "slices of a stack are in the order of their age"
         );
-        Tile { start: start.into_boxed_slice(), slices }
+        Tile { start: start.into_boxed_slice(), slices, hidden_bytes: OnceLock::new() }
     }
 
     /// Bytes of all its slices' entries.
     pub fn bytes(&self) -> u64 {
         self.slices.iter().map(|slice| slice.bytes).sum()
+    }
+
+    /// Bytes of slices that range tombstones of newer ones hide; estimated, once. `range` is the tile's.
+    pub fn hidden_bytes(&self, range: &KeyRange) -> u64 {
+        let hidden_by = |(index, slice): (usize, &Slice)| -> u64 {
+            let hides = |hidden: KeyRange| {
+                let older = self.slices[index + 1..].iter().filter(|older| older.run.overlaps(&hidden));
+                older.map(|older| older.run.stats_in(&hidden).bytes).sum::<u64>()
+            };
+            let count = slice.run.ranges().clipped(range).count();
+            let sampled = count.min(RANGES_SAMPLED);
+            let hidden: u64 = slice.run.ranges().clipped(range).take(sampled).map(hides).sum();
+            hidden.saturating_mul(count as u64) / sampled.max(1) as u64
+        };
+        *self.hidden_bytes.get_or_init(|| {
+            let with_ranges = self.slices.iter().enumerate().filter(|(_, slice)| !slice.run.ranges().is_empty());
+            with_ranges.map(hidden_by).sum::<u64>().min(self.bytes())
+        })
     }
 
     /// The places in the stack of the slices whose seals lie inside `seals`.

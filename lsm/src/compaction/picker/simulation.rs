@@ -40,7 +40,7 @@ impl Model {
         let mut model = Model { seal: 1, ..Model::default() };
         for bytes in bytes {
             let run = model.new_run(*bytes);
-            model.picture.tiles.push(TilePicture { slices: vec![slice(run, 1, 1, *bytes)] });
+            model.picture.tiles.push(TilePicture { slices: vec![slice(run, 1, 1, *bytes)], hidden: 0 });
             model.domains.push(*bytes as f64);
         }
         model
@@ -117,7 +117,7 @@ impl Model {
         let seals = joined.iter().find_map(|tile| tile.slices.first().map(|slice| (slice.first, slice.last)));
         let slices = seals.map(|(first, last)| slice(run, first, last, bytes)).into_iter().collect();
         let domain = self.domains[tiles.clone()].iter().sum();
-        self.picture.tiles.splice(tiles.clone(), [TilePicture { slices }]);
+        self.picture.tiles.splice(tiles.clone(), [TilePicture { slices, hidden: 0 }]);
         self.domains.splice(tiles, [domain]);
     }
 
@@ -129,6 +129,7 @@ impl Model {
                 .iter()
                 .map(|old| SlicePicture { bytes: if other { old.bytes / 2 } else { old.bytes.div_ceil(2) }, ..*old })
                 .collect(),
+            hidden: 0,
         };
         self.picture.tiles.splice(tile..=tile, [part(false), part(true)]);
         let half = self.domains[tile] / 2.0;

@@ -95,7 +95,7 @@ impl Picker<'_> {
         oldest.bytes.max(1) as f64 * ratio * spread
     }
 
-    /// Bytes of young slices; tombstones count as twice what they hide.
+    /// Bytes of young slices; tombstones count as twice what they hide, and what range tombstones hide counts too.
     fn weight(&self, tile: usize, young: &Sums) -> f64 {
         let Some(oldest) = self.picture.tiles[tile].slices.last() else { return 0.0 };
         let hidden = if young.tombstones * 2 > young.entries {
@@ -103,7 +103,7 @@ impl Picker<'_> {
         } else {
             0.0
         };
-        hidden.max(young.bytes as f64)
+        hidden.max(young.bytes as f64) + self.picture.tiles[tile].hidden as f64
     }
 
     /// Whether even the oldest slice is too small for a file of its own; such tiles know young merges only.
@@ -121,7 +121,9 @@ impl Picker<'_> {
         for slice in slices.iter().rev().skip(1).rev().skip(small) {
             young.add(slice.bytes, slice.entries, slice.tombstones);
         }
-        if small + 1 < slices.len() && self.weight(tile, &young) >= OWN_SHARE * self.due_bytes(tile) {
+        // A range tombstone frees what it hides only where it takes part.
+        let whole = self.picture.tiles[tile].hidden > 0;
+        if !whole && small + 1 < slices.len() && self.weight(tile, &young) >= OWN_SHARE * self.due_bytes(tile) {
             return self.tile_area(tile, small..slices.len());
         }
         self.tile_area(tile, 0..slices.len())
