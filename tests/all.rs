@@ -7,5 +7,6 @@ mod lazy;
 mod memory;
 mod model;
 mod ownership;
+mod regressions;
 mod scripts;
 mod tidy;

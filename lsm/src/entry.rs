@@ -61,6 +61,13 @@ impl Clocks {
         }
     }
 
+    /// Takes the earlier reading of each clock.
+    pub(crate) fn hold_back(&mut self, other: &Clocks) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine = theirs.min(*mine);
+        }
+    }
+
     /// Whether something with this expiry is gone.
     #[inline]
     pub fn expired(&self, expiry: Expiry) -> bool {

@@ -42,6 +42,8 @@ pub(crate) fn flush(
         }
         Err(error) => {
             board.flush_failed(error.clone());
+            // The run it may have written is named by nobody.
+            board.collect(&*files.fs);
             Err(error)
         }
     }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use crate::codec::put_framed;
-use crate::entry::{ClockId, Entry, Expiry, Kind};
+use crate::entry::{ClockId, Entry, Expiry, Kind, VALUE_BYTES_MAX};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which fold belongs to a key. A pure function given at open; the same for ever for one store.
@@ -29,6 +29,11 @@ use crate::error::{Error, ErrorKind, Result};
 pub trait Rules: Send + Sync + 'static {
     /// The rule of `key`, or `None` when its entries are never merged.
     fn rule(&self, key: &[u8]) -> Option<Rule>;
+
+    /// Whether any key has a rule; false saves the question for each key.
+    fn any(&self) -> bool {
+        true
+    }
 }
 
 /// No key merges.
@@ -38,6 +43,10 @@ pub struct NoRules;
 impl Rules for NoRules {
     fn rule(&self, _key: &[u8]) -> Option<Rule> {
         None
+    }
+
+    fn any(&self) -> bool {
+        false
     }
 }
 
@@ -151,7 +160,7 @@ impl Folded {
 /// Gives the same for every grouping of neighbours. The result is an operand only when `older` is one.
 ///
 /// # Errors
-/// As [`Fold::join`].
+/// As [`Fold::join`]; `Fix` when the result is longer than a value may be.
 pub fn fold(rule: &Rule, older: Option<Entry<'_>>, newer: Entry<'_>, out: &mut Vec<u8>) -> Result<Folded> {
     debug_assert_eq!(newer.kind, Kind::Operand, "only an operand is folded");
     out.clear();
@@ -164,6 +173,10 @@ pub fn fold(rule: &Rule, older: Option<Entry<'_>>, newer: Entry<'_>, out: &mut V
         return Ok(Folded { kind: Kind::Value, expiry: newer.expiry, written: 0 });
     };
     rule.fold.join(older.value, newer.value, out)?;
+    if out.len() > VALUE_BYTES_MAX {
+        let message = format!("{:?} makes a value of {} bytes, at most {VALUE_BYTES_MAX}", rule.fold, out.len());
+        return Err(Error::new(ErrorKind::Fix, message));
+    }
     Ok(Folded { kind: older.kind, expiry: newer.expiry, written: older.written })
 }
 

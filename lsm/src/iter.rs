@@ -297,7 +297,8 @@ impl<'a, C: Cursor> Merge<'a, C> {
                     Some(folded) => folded.with(&self.value),
                     None => self.sources[head].cursor.entry()?,
                 };
-                newest = Some(fold(&rule, Some(older), newer, &mut self.spare)?);
+                let folded = fold(&rule, Some(older), newer, &mut self.spare);
+                newest = Some(folded.map_err(|error| error.context(format!("key {}", key.escape_ascii())))?);
                 std::mem::swap(&mut self.value, &mut self.spare);
             }
             if newest.is_some_and(|folded| folded.kind == Kind::Value) {

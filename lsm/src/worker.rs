@@ -1,7 +1,9 @@
 //! The threads that flush and merge, for all stores of an environment; or none, and the caller steps.
 //!
 //! What is most urgent goes first: flushes, then young merges, then rebases (the order of SILK, ATC'19). A long merge asks
-//! between blocks whether a flush waits and does it on the spot. Stores take turns.
+//! between blocks whether a flush waits and does it on the spot. Stores take turns. A store whose merges are too far behind
+//! puts its flushes off ([`Class::LateFlush`]): a writer that outruns the merges fills its memory and waits, instead of
+//! filling the disk with slices that every read must pass.
 //!
 //! Without threads ([`Pool::stepped`]) each [`Pool::step`] does one piece of work chosen by the caller's random numbers: a
 //! test is then deterministic from its seed.
@@ -15,7 +17,7 @@ use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How long a thread lets a store rest whose work has just failed.
-const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
+pub(crate) const REST_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// Classes of work, most urgent first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,12 @@ pub(crate) enum Class {
     Flush,
     YoungMerge,
     Rebase,
+    /// Flushes that were put off: when no merge is to be had.
+    LateFlush,
 }
 
 impl Class {
-    const ALL: [Class; 3] = [Class::Flush, Class::YoungMerge, Class::Rebase];
+    const ALL: [Class; 4] = [Class::Flush, Class::YoungMerge, Class::Rebase, Class::LateFlush];
 }
 
 /// What came of a try to do work.
@@ -116,6 +120,15 @@ impl Pool {
         self.inner.wake.notify_all();
     }
 
+    /// Does the flushes that wait, of all stores, on the caller's thread: what a long merge does between blocks.
+    pub fn flush_all(&self) {
+        let stores: Vec<_> = self.inner.lock().stores.iter().filter_map(Weak::upgrade).collect();
+        for store in stores {
+            // Its failure is the store's own business.
+            store.work(Class::Flush);
+        }
+    }
+
     /// Does one piece of work on the caller's thread, of a store and class that `random` chooses; false when there is none.
     pub fn step(&self, random: &mut dyn FnMut() -> u64) -> bool {
         let stores: Vec<_> = self.inner.lock().stores.iter().filter_map(Weak::upgrade).collect();
@@ -164,16 +177,19 @@ impl Inner {
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            let outcome = Class::ALL.iter().find_map(|class| {
-                stores.iter().map(|store| store.work(*class)).find(|outcome| *outcome != Outcome::Nothing)
+            let mut failed = false;
+            // One that fails takes no turn from the others.
+            let done = Class::ALL.iter().any(|class| {
+                stores.iter().any(|store| {
+                    let outcome = store.work(*class);
+                    failed |= outcome == Outcome::Failed;
+                    outcome == Outcome::Done
+                })
             });
             drop(stores);
-            let rest = match outcome {
-                Some(Outcome::Done) => continue,
-                Some(_) => Some(REST_AFTER_FAILURE),
-                None => None,
-            };
-            self.wait(seen, rest);
+            if !done {
+                self.wait(seen, failed.then_some(REST_AFTER_FAILURE));
+            }
         }
     }
 

@@ -38,7 +38,8 @@ struct TilePart<'a> {
 /// Merges the slices of `area` into one run.
 pub(super) fn merge_area(compaction: &Compaction<'_>, version: &Version, area: &Area) -> Result<Merged> {
     let mut new = compaction.files.create()?;
-    let mut clocks = Clocks::default();
+    // Newer operands of each tile were written at the reading of its newest input or later: the earliest holds in all tiles.
+    let mut clocks: Option<Clocks> = None;
     let mut progress = Progress { compaction, told_bytes: 0, entries: 0 };
     let mut ranges = 0;
     for tile in version.tiles_in(&area.range) {
@@ -47,10 +48,10 @@ pub(super) fn merge_area(compaction: &Compaction<'_>, version: &Version, area: &
             continue;
         }
         for input in inputs {
-            clocks.advance_all(&input.run.properties().clocks);
             compaction.board.metrics.merge_read_bytes.add(input.bytes);
         }
         let sealed = inputs[0].run.properties().clocks;
+        clocks.get_or_insert(sealed).hold_back(&sealed);
         let part = TilePart { range: version.range_of(tile), inputs, older, sealed, now: version.clocks };
         if !part.write(new.writer(), &mut progress)? {
             return Ok(Merged::GivenUp);
@@ -60,7 +61,7 @@ pub(super) fn merge_area(compaction: &Compaction<'_>, version: &Version, area: &
     if new.writer().entries() == 0 && ranges == 0 {
         return Ok(Merged::Run(None));
     }
-    new.finish(&clocks, &compaction.board.pins).map(|run| Merged::Run(Some(run)))
+    new.finish(&clocks.unwrap_or_default(), &compaction.board.pins).map(|run| Merged::Run(Some(run)))
 }
 
 struct Progress<'a, 'b> {

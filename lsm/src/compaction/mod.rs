@@ -55,12 +55,18 @@ impl Compaction<'_> {
             self.board.install(&*self.files.fs, &Edit::Split { at })?;
             return Ok(true);
         }
-        let Some(job) = picture::next_job(&version, &self.board.merging(), self.tuning) else { return Ok(false) };
-        if job.stage != stage || !self.board.begin_merge(&job.area) {
+        let Some(job) = picture::next_job(&version, &self.board.busy_areas(), self.tuning) else { return Ok(false) };
+        if job.stage != stage {
             return Ok(false);
         }
+        let Some(reservation) = self.board.begin_merge(&job.reserved()) else { return Ok(false) };
         let result = self.run(&job);
-        self.board.end_merge(&job.area);
+        drop(reservation);
+        if let Err(error) = &result {
+            self.board.merge_failed(&job.area, error.clone());
+            // What it had written is named by nobody.
+            self.board.collect(&*self.files.fs);
+        }
         result.map(|()| true)
     }
 

@@ -177,7 +177,7 @@ fn read_ranges(reader: &mut Reader<'_>) -> Result<RangeSet, Flaw> {
     let mut ranges = RangeSet::default();
     let count = reader.varint()?;
     for _ in 0..count {
-        let start = reader.framed(KEY_BYTES_MAX)?.to_vec();
+        let start = reader.framed(KEY_BYTES_MAX + 1)?.to_vec();
         let end = match reader.u8()? {
             0 => None,
             1 => Some(reader.framed(KEY_BYTES_MAX + 1)?.to_vec()),

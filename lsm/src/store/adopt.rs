@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Store;
+use super::write::check_bounds;
 use crate::codec::RunId;
 use crate::entry::Clocks;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,16 +48,20 @@ pub enum AdoptedSource {
 impl Store {
     /// Takes stacks of foreign runs for ranges that hold nothing yet; reads their footers and directories, writes no entry.
     ///
-    /// The ranges must not overlap. `clocks` are those of the state that the runs come from; each of the store's clocks goes
-    /// on from the later reading.
+    /// The ranges must not overlap; empty ones are passed over. `clocks` are those of the state that the runs come from; each of
+    /// the store's clocks goes on from the later reading. Digests are kept as they are given: [`RunRef::verify`] compares every
+    /// byte with its checksum, when there is time. The files' data must be durable already where the store is
+    /// [`Synced`](crate::Durability::Synced).
     ///
     /// # Errors
-    /// `Fix` when ranges overlap or hold something, a run has the wrong length or another shape, or a file lies on no working
-    /// directory's device; `Damaged` when a run is; those of a flush. Nothing was adopted then.
+    /// `Fix` when ranges overlap or hold something, or a file lies on no working directory's device; `Damaged` when a run is, or
+    /// has another length; those of a flush. Nothing was adopted then.
+    ///
+    /// [`RunRef::verify`]: crate::RunRef::verify
     pub fn adopt(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<()> {
         check_disjoint(stacks)?;
+        stacks.iter().try_for_each(|stack| check_bounds(&stack.range))?;
         self.prepare()?;
-        self.clocks.advance_all(clocks);
         self.flush()?;
         for stack in stacks {
             if self.bytes_in(stack.range.clone()) > 0 {
@@ -64,10 +69,13 @@ impl Store {
                 return Err(Error::new(ErrorKind::Fix, message));
             }
         }
-        self.settle_merges(|store| store.adopt_settled(stacks))
+        let result = self.settle_merges(|store| store.adopt_settled(stacks, clocks));
+        // What a failure left is named by nobody.
+        self.core.board.collect(&*self.core.files.fs);
+        result
     }
 
-    fn adopt_settled(&mut self, stacks: &[AdoptedStack]) -> Result<()> {
+    fn adopt_settled(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<()> {
         let mut opened = BTreeMap::new();
         let mut linked = Vec::new();
         let result = self.open_stacks(stacks, &mut opened, &mut linked).and_then(|(stacks, seal)| {
@@ -79,7 +87,14 @@ impl Store {
             for run in &linked {
                 self.core.board.pins.register(run);
             }
-            self.core.board.install(&*self.core.files.fs, &Edit::Adopt { stacks, seal, clocks: self.clocks })?;
+            let mut advanced = self.clocks;
+            advanced.advance_all(clocks);
+            // No reading that an operand inside was written at lies ahead of the store's clocks.
+            for run in stacks.iter().flat_map(|(_, stack)| stack).map(|(run, _)| run) {
+                advanced.advance_all(&run.properties().clocks);
+            }
+            self.core.board.install(&*self.core.files.fs, &Edit::Adopt { stacks, seal, clocks: advanced })?;
+            self.clocks = advanced;
             self.seal = seal + 1;
             Ok(())
         });
@@ -104,7 +119,7 @@ impl Store {
         let first = self.core.board.snapshot().0.version.seal.max(self.seal) + 1;
         let mut last = first;
         let mut result = Vec::new();
-        for stack in stacks {
+        for stack in stacks.iter().filter(|stack| !stack.range.is_empty()) {
             let mut slices = Vec::new();
             for (age, adopted) in stack.runs.iter().rev().enumerate() {
                 let seal = first + age as u64;

@@ -1,12 +1,14 @@
 //! Several writes at once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::Store;
 use super::write::check_lengths;
 use crate::codec::hash32;
-use crate::entry::Entry;
+use crate::entry::{self, Kind};
 use crate::error::Result;
+use crate::fold::Fold;
 use crate::memtable::Memtable;
 
 /// Writes to be applied together: no seal comes between them, so every view, checkpoint and reopening has all of them or
@@ -91,21 +93,42 @@ impl Store {
     /// Applies all writes of `batch`, in their order, to one memtable.
     ///
     /// # Errors
-    /// As [`Store::put`] and [`Store::merge`]; lengths, rules and room are checked before the first write.
+    /// As [`Store::put`] and [`Store::merge`]; lengths, forms, rules and room are checked before the first write. Only a
+    /// [`Fold::User`](crate::Fold::User) whose result outgrows a value fails half-way.
     pub fn apply(&mut self, batch: &Batch) -> Result<()> {
         let mut bytes = 0;
         let mut outgrown = 0;
-        let mut merged = HashSet::new();
+        let mut folded: HashMap<&[u8], usize> = HashMap::new();
         for write in &batch.writes {
             let (key, value) = batch.parts(write);
-            check_lengths(key, value)?;
+            check_lengths(key, value.len())?;
             // A value that is folded again and again takes up to four times its bytes while it doubles.
             bytes += 4 * Memtable::record_bytes(write.key_bytes, write.value_bytes);
             if let WriteKind::Merge = write.kind {
-                self.rule_of(key)?.fold.check(value)?;
-                if merged.insert(key) {
-                    let older = self.active.get(hash32(key), key).map_or(0, |entry| entry.value.len());
-                    outgrown += 4 * Memtable::record_bytes(write.key_bytes, older);
+                let fold = self.rule_of(key)?.fold;
+                fold.check(value)?;
+                let length = match folded.entry(key) {
+                    Entry::Occupied(length) => length.into_mut(),
+                    Entry::Vacant(place) => {
+                        let older = self.active.get(hash32(key), key).filter(|entry| entry.kind != Kind::Tombstone);
+                        let older = older.map_or(&[][..], |entry| entry.value);
+                        if !older.is_empty() {
+                            fold.check(older)?;
+                        }
+                        outgrown += 4 * Memtable::record_bytes(write.key_bytes, older.len());
+                        place.insert(older.len())
+                    }
+                };
+                if matches!(fold, Fold::Append) {
+                    *length += value.len();
+                    check_lengths(key, *length)?;
+                }
+            } else {
+                if let WriteKind::Put = write.kind {
+                    self.check_form(key, value)?;
+                }
+                if let Some(length) = folded.get_mut(key) {
+                    *length = value.len();
                 }
             }
         }
@@ -116,7 +139,7 @@ impl Store {
         for write in &batch.writes {
             let (key, value) = batch.parts(write);
             match write.kind {
-                WriteKind::Put => self.insert(hash32(key), key, Entry::value(value, None))?,
+                WriteKind::Put => self.insert(hash32(key), key, entry::Entry::value(value, None))?,
                 WriteKind::Delete => self.delete_prepared(key)?,
                 WriteKind::Merge => self.merge_prepared(&self.rule_of(key)?, key, value, None)?,
             }

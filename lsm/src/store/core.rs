@@ -2,11 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::env::EnvInner;
-use crate::compaction::{Compaction, Stage};
+use crate::compaction::{Compaction, Stage, pressure};
 use crate::error::Result;
 use crate::flush::flush;
 use crate::fold::Rules;
@@ -15,17 +15,23 @@ use crate::memtable::Memtable;
 use crate::options::Tuning;
 use crate::version::RunFiles;
 use crate::view::Board;
-use crate::worker::{Class, Outcome, Work};
+use crate::worker::{Class, Outcome, REST_AFTER_FAILURE, Work};
 
 /// Everything but what only the writer may touch.
 pub(super) struct Core {
     pub board: Board,
     pub files: RunFiles,
     pub rules: Arc<dyn Rules>,
+    /// Whether there are any: most values are written without asking.
+    pub ruled: bool,
     pub shape: Arc<dyn KeyShape>,
     pub tuning: Tuning,
     /// Entries of the last sealed memtable: what the next one is prepared for.
     pub expected_entries: AtomicUsize,
+    /// Whether merges are so far behind that flushes wait for them.
+    pub behind: AtomicBool,
+    /// When a flush that failed is tried again, in ns of the environment's time; 0: none has failed.
+    pub flush_again_at_ns: AtomicU64,
     pub env: Arc<EnvInner>,
 }
 
@@ -38,7 +44,9 @@ impl Core {
     /// Bytes at which a memtable is sealed.
     pub fn memtable_bytes(&self) -> usize {
         match self.tuning.memtable_bytes {
-            0 => (self.memtable_share() / 3).min(Tuning::MEMTABLE_BYTES_USUAL),
+            // One is written to, one is flushed, one waits, and one is kept: at a third, each seal would wait for the flush
+            // before it.
+            0 => (self.memtable_share() / 4).min(Tuning::MEMTABLE_BYTES_USUAL),
             bytes => bytes,
         }
     }
@@ -73,17 +81,15 @@ impl Core {
     /// What a merge does between blocks; false asks it to give up.
     fn between(&self, written: u64) -> bool {
         let rest = self.env.rate.pay(written);
-        if !rest.is_zero() && !self.env.pool.is_stepped() {
-            self.board.wait_for_change(rest.min(Duration::from_secs(1)), |_| self.board.is_closing());
+        if self.env.pool.is_stepped() {
+            return true;
         }
-        if !self.env.pool.is_stepped() && self.board.flush_waits() {
-            // Its failure is on the board; the merge has no part in it.
-            self.flush().ok();
+        if !rest.is_zero() {
+            self.board.rest(rest.min(Duration::from_secs(1)));
         }
-        if !self.env.pool.is_stepped() {
-            self.prepare_spare();
-        }
-        !self.board.is_closing()
+        // Of any store: with few workers, flushes of others would wait for the end of this merge.
+        self.env.pool.flush_all();
+        !self.board.merges_must_end()
     }
 }
 
@@ -91,10 +97,6 @@ impl Work for Core {
     fn work(&self, class: Class) -> Outcome {
         if self.board.broken().is_some() || !self.board.begin_work() {
             return Outcome::Nothing;
-        }
-        if !self.env.pool.is_stepped() {
-            self.prepare_spare();
-            self.board.collect_retired(&*self.files.fs);
         }
         // A panic is a defect; it must not leave the writer waiting for work that never ends.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(class)));
@@ -111,20 +113,46 @@ impl Work for Core {
 
 impl Core {
     fn work_on(&self, class: Class) -> Outcome {
+        if !self.env.pool.is_stepped() {
+            self.prepare_spare();
+            self.board.collect_retired(&*self.files.fs);
+            if matches!(class, Class::Flush | Class::LateFlush) && self.flush_rests() {
+                return Outcome::Failed;
+            }
+        }
+        let put_off = self.behind.load(Ordering::Relaxed) && !self.board.flush_is_urgent();
         let result = match class {
-            Class::Flush => self.flush(),
+            Class::Flush | Class::LateFlush if put_off && (class == Class::Flush || self.board.is_merging()) => {
+                Ok(false)
+            }
+            Class::Flush | Class::LateFlush => self.flush(),
             Class::YoungMerge => self.merge(Stage::Young),
             Class::Rebase => self.merge(Stage::Rebase),
         };
         match result {
-            Ok(true) => Outcome::Done,
+            Ok(true) => {
+                let version = Arc::clone(&self.board.snapshot().0.version);
+                self.behind.store(pressure(&version, &self.tuning) >= 1.0, Ordering::Relaxed);
+                Outcome::Done
+            }
             Ok(false) => Outcome::Nothing,
+            // The board knows why.
             Err(_) => {
-                if class != Class::Flush {
-                    self.board.metrics.failures.add(1);
+                if matches!(class, Class::Flush | Class::LateFlush) {
+                    let next = self.env.time.now() + REST_AFTER_FAILURE;
+                    self.flush_again_at_ns.store(u64::try_from(next.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 }
                 Outcome::Failed
             }
         }
+    }
+
+    /// Whether the last flush failed just now: another would fail as well, and cost a whole run.
+    fn flush_rests(&self) -> bool {
+        let again_at = self.flush_again_at_ns.load(Ordering::Relaxed);
+        again_at > 0
+            && self.board.flush_failure().is_some()
+            && self.env.time.now() < Duration::from_nanos(again_at)
+            && self.board.flush_waits()
     }
 }

@@ -6,6 +6,8 @@ use crate::key::KeyRange;
 
 /// How many entries a cursor reads ahead, while nobody writes in between.
 const AHEAD: usize = 32;
+/// And bytes of these, beside the first.
+const AHEAD_BYTES: usize = 64 << 10;
 
 /// A detached cursor: it borrows no store, so the store can be written to between two steps.
 ///
@@ -54,13 +56,14 @@ impl Store {
     /// # Errors
     /// As [`Store::delete`]; `Fix` when it stands at no key.
     pub fn remove_at(&mut self, cursor: &mut Cursor) -> Result<()> {
-        let Some(key) = cursor.at.take() else {
+        let Some(key) = &cursor.at else {
             return Err(Error::new(ErrorKind::Fix, "the cursor stands at no key: call next first, remove once"));
         };
         let (before, generation) = (self.stamp, self.generation);
-        self.delete(&key)?;
-        cursor.range.start.clone_from(&key);
+        self.delete(key)?;
+        cursor.range.start.clone_from(key);
         cursor.range.start.push(0);
+        cursor.at = None;
         // What was read ahead lies behind the removed key and is still right, unless something else happened.
         if cursor.stamp == before && self.generation == generation {
             cursor.stamp = self.stamp;
@@ -109,6 +112,7 @@ impl Cursor {
         self.stamp = store.stamp;
         let mut scan = store.scan(self.range.clone())?;
         while self.ahead.len() < count
+            && self.bytes.len() < AHEAD_BYTES
             && let Some((key, value)) = scan.next_entry()?
         {
             self.bytes.extend_from_slice(key);

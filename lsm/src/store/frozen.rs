@@ -92,7 +92,7 @@ impl Frozen {
             if let Some(state) = self.cell.wait(Duration::from_millis(100)) {
                 return Ok(FrozenStacks { seal: self.seal, clocks: *self.view.clocks(), state: state? });
             }
-            if let Some(error) = self.core.board.flush_failure() {
+            if let Some(error) = self.core.board.broken().or_else(|| self.core.board.flush_failure()) {
                 return Err(error);
             }
         }

@@ -22,20 +22,24 @@ pub use frozen::{Delta, Frozen, FrozenSlice, FrozenStacks, FrozenTile, RunRef};
 pub use stats::{Stats, TileStats};
 pub use update::Slot;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use self::core::Core;
+use crate::codec::RunId;
 use crate::entry::{ClockId, Clocks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Fs, FsKind, FsLock};
 use crate::memtable::Memtable;
 use crate::options::Durability;
 use crate::run::RunSettings;
-use crate::version::{Manifest, Pins, RunFile, RunFiles, StoredRun, StoredVersion, Version, remove_orphans};
+use crate::version::{
+    Ending, Manifest, Pins, RunFile, RunFiles, StoredRun, StoredVersion, VERSION_FILE, Version, remove_orphans,
+};
 use crate::view::{Board, FrozenCell, SealedTable, Snapshot, View};
 use crate::worker::Work;
 
@@ -79,15 +83,25 @@ pub struct Store {
     /// Counts writes: tells a detached cursor whether what it read ahead still holds.
     stamp: u64,
     scratch: Vec<u8>,
-    /// The last view and when it was taken.
-    last_view: Option<(Duration, View)>,
+    /// The last view that may be given again, and until when.
+    shared_view: Option<SharedView>,
     /// A panic inside an update may have left a value half-written.
     torn: bool,
+    /// Torn, or nothing can be made durable any more: each write asks.
+    halted: bool,
     closed: bool,
     opened_clean: bool,
     warning: Option<String>,
     core: Arc<Core>,
-    _lock: Box<dyn FsLock>,
+    _locks: Vec<Box<dyn FsLock>>,
+}
+
+/// A view that several readers are given.
+struct SharedView {
+    view: View,
+    taken: Duration,
+    /// When nobody who asked so far would accept it any more.
+    wanted_until: Duration,
 }
 
 impl Store {
@@ -108,7 +122,10 @@ impl Store {
         let mut directories = vec![directory.to_owned()];
         directories.extend(options.more_directories);
         let warning = check_directories(&*fs, &directories, options.allow_remote)?;
-        let lock = fs.lock(&directory.join(LOCK_FILE), &owner())?;
+        let owner = owner();
+        let locks = directories.iter().map(|directory| fs.lock(&directory.join(LOCK_FILE), &owner));
+        let locks = locks.collect::<Result<Vec<_>>>()?;
+        check_order(&*fs, &directories)?;
         let settings = RunSettings {
             block_bytes: options.tuning.block_bytes,
             section_bytes: options.tuning.section_bytes,
@@ -126,15 +143,22 @@ impl Store {
         let version = recover(&files, &pins, stored.as_ref(), options.sources.as_deref())?;
         let (seal, clocks) = (version.seal + 1, version.clocks);
         let manifest = Manifest::new(directory, files.synced, &*options.shape);
+        let is_marked_open = stored.is_some() && !opened_clean;
         let core = Arc::new(Core {
             board: Board::new(version, manifest, pins),
             files,
+            ruled: options.rules.any(),
             rules: options.rules,
             shape: options.shape,
             tuning: options.tuning,
             expected_entries: AtomicUsize::new(0),
+            behind: AtomicBool::new(false),
+            flush_again_at_ns: AtomicU64::new(0),
             env: env.inner,
         });
+        if !is_marked_open {
+            core.board.mark(&*core.files.fs, Ending::Open)?;
+        }
         let as_work: Arc<dyn Work> = core.clone();
         core.env.pool.serve(Arc::downgrade(&as_work));
         let (snapshot, generation) = core.board.snapshot();
@@ -149,13 +173,14 @@ impl Store {
             memtable_bytes,
             stamp: 0,
             scratch: Vec::new(),
-            last_view: None,
+            shared_view: None,
             torn: false,
+            halted: false,
             closed: false,
             opened_clean,
             warning,
             core,
-            _lock: lock,
+            _locks: locks,
         };
         store.core.env.pool.wake();
         Ok(store)
@@ -199,6 +224,7 @@ impl Store {
             self.core.board.retire(before);
             // It may have been the last to reach some memtable or file.
             self.core.env.pool.wake();
+            self.halted |= self.core.board.broken().is_some();
         }
     }
 
@@ -213,21 +239,25 @@ impl Store {
             self.seal_active(false)?;
         }
         self.refresh();
-        let view = View::new(Arc::clone(&self.snapshot), Arc::clone(&self.core.rules), Arc::clone(&self.core.shape));
-        self.last_view = Some((self.core.env.time.now(), view.clone()));
-        Ok(view)
+        Ok(View::new(Arc::clone(&self.snapshot), Arc::clone(&self.core.rules), Arc::clone(&self.core.shape)))
     }
 
-    /// The last view if it is at most this old, else a new one: for many readers of a store that must not seal for each.
+    /// The last view taken this way if it is at most this old, else a new one: for many readers of a store that must not seal
+    /// for each. The store itself holds such a view until the first seal behind that age.
     ///
     /// # Errors
     /// As [`Store::view`].
     pub fn view_at_most_old(&mut self, age: Duration) -> Result<View> {
         let now = self.core.env.time.now();
-        match &self.last_view {
-            Some((taken, view)) if now.saturating_sub(*taken) <= age => Ok(view.clone()),
-            _ => self.view(),
+        if let Some(shared) = &mut self.shared_view
+            && now.saturating_sub(shared.taken) <= age
+        {
+            shared.wanted_until = shared.wanted_until.max(shared.taken.saturating_add(age));
+            return Ok(shared.view.clone());
         }
+        let view = self.view()?;
+        self.shared_view = Some(SharedView { view: view.clone(), taken: now, wanted_until: now.saturating_add(age) });
+        Ok(view)
     }
 
     /// Seals and starts the flush of everything written so far; blocks until it is done.
@@ -247,14 +277,17 @@ impl Store {
 
     /// Blocks until every sealed memtable is flushed.
     fn drain(&mut self) -> Result<()> {
-        while !self.core.board.is_flushed() {
-            self.wait_for_flush(|bytes| bytes == 0)?;
+        self.core.board.want_flushed(true);
+        let mut result = Ok(());
+        while result.is_ok() && !self.core.board.is_flushed() {
+            result = self.wait_for_flush(<[_]>::is_empty);
         }
-        Ok(())
+        self.core.board.want_flushed(false);
+        result
     }
 
-    /// Lets flushes go on until `ready` holds of the unflushed bytes, or some time has passed.
-    fn wait_for_flush(&self, ready: impl Fn(usize) -> bool) -> Result<()> {
+    /// Lets flushes go on until `ready` holds of what is unflushed, or some time has passed.
+    fn wait_for_flush(&self, ready: impl Fn(&[Arc<SealedTable>]) -> bool) -> Result<()> {
         if let Some(error) = self.core.board.broken() {
             return Err(closed(&error));
         }
@@ -262,7 +295,7 @@ impl Store {
             return self.core.flush().map(drop);
         }
         self.core.env.pool.wake();
-        match self.core.board.wait_for_change(Duration::from_millis(100), ready) {
+        match self.core.board.wait_for_flush(Duration::from_millis(100), ready) {
             Some(error) => Err(error),
             None => Ok(()),
         }
@@ -274,6 +307,9 @@ impl Store {
         self.wait_for_memory()?;
         let start = self.core.env.time.now();
         self.memtable_bytes = self.core.memtable_bytes();
+        if self.shared_view.as_ref().is_some_and(|shared| shared.wanted_until < start) {
+            self.shared_view = None;
+        }
         let cell = self.swap_active(self.memtable_bytes, frozen);
         self.core.board.metrics.seal_time.record(self.core.env.time.now().saturating_sub(start));
         Ok(cell)
@@ -311,11 +347,12 @@ impl Store {
         let start = self.core.env.time.now();
         let waited = || self.core.env.time.now().saturating_sub(start);
         let result = loop {
-            let failure = self.wait_for_flush(ready).err();
+            let failure = self.wait_for_flush(|tables| ready(used_bytes(tables))).err();
             if ready(self.core.board.unflushed_bytes()) {
                 break Ok(());
             }
             match failure {
+                Some(error) if error.kind() == ErrorKind::Closed => break Err(error),
                 Some(error) if self.core.env.pool.is_stepped() || waited() > FULL_AFTER => break Err(full(error)),
                 _ => {}
             }
@@ -361,11 +398,11 @@ impl Store {
         }
         self.closed = true;
         let flushed = if self.torn { self.check_open() } else { self.flush() };
-        self.last_view = None;
+        self.shared_view = None;
         self.core.board.begin_close();
         self.core.board.wait_until_idle();
         let fs = Arc::clone(&self.core.files.fs);
-        let result = flushed.and_then(|()| self.core.board.write_clean(&*fs));
+        let result = flushed.and_then(|()| self.core.board.mark(&*fs, Ending::Closed));
         self.refresh();
         self.core.board.collect(&*fs);
         result
@@ -386,6 +423,10 @@ impl Drop for Store {
             eprintln!("bedload: a store was dropped and could not be closed: {error}");
         }
     }
+}
+
+fn used_bytes(tables: &[Arc<SealedTable>]) -> usize {
+    tables.iter().map(|table| table.table.used_bytes()).sum()
 }
 
 fn closed(cause: &Error) -> Error {
@@ -437,6 +478,31 @@ fn check_directories(fs: &dyn Fs, directories: &[PathBuf], allow_remote: bool) -
     Ok(warning)
 }
 
+/// Refuses directories that belong to stores of another arrangement: their runs would be taken for leftovers.
+fn check_order(fs: &dyn Fs, directories: &[PathBuf]) -> Result<()> {
+    let mut has_version = Vec::new();
+    let mut with_run = None;
+    for directory in directories {
+        let files = fs.read_dir(directory)?;
+        has_version.push(files.iter().any(|file| file.name == VERSION_FILE));
+        if with_run.is_none() && files.iter().any(|file| RunId::from_file_name(&file.name).is_some()) {
+            with_run = Some(directory);
+        }
+    }
+    if let Some(other) = has_version.iter().skip(1).position(|has| *has) {
+        let message = "is the first directory of a store: name it first, or choose another";
+        return Err(Error::at(ErrorKind::Fix, &directories[other + 1], None, message));
+    }
+    match with_run {
+        Some(directory) if !has_version[0] => {
+            let what = "holds runs and no version names them: is it another store's further directory? if its version was lost, \
+                        empty it and restore from the last checkpoint";
+            Err(Error::damaged(directory, 0, what))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Opens what the stored version names, and removes what it does not.
 fn recover(
     files: &RunFiles,
@@ -454,8 +520,9 @@ fn recover(
             );
             return Err(Error::at(ErrorKind::Fix, &files.directories[0], None, message));
         }
+        let listed = files.list()?;
         for run in &stored.runs {
-            runs.push(open_run(files, run, sources)?);
+            runs.push(open_run(files, run, &listed, sources)?);
         }
     }
     for directory in &files.directories {
@@ -467,9 +534,14 @@ fn recover(
     Ok(stored.map_or_else(Version::empty, |stored| stored.resolve(&runs)))
 }
 
-fn open_run(files: &RunFiles, stored: &StoredRun, sources: Option<&builder::FindSource>) -> Result<Arc<RunFile>> {
+fn open_run(
+    files: &RunFiles,
+    stored: &StoredRun,
+    listed: &BTreeMap<RunId, usize>,
+    sources: Option<&builder::FindSource>,
+) -> Result<Arc<RunFile>> {
     if !stored.foreign {
-        return files.open_stored(stored);
+        return files.open_stored(stored, listed);
     }
     match sources.and_then(|find| find(stored.id)) {
         Some(source) => files.open(source, stored, None),

@@ -1,6 +1,9 @@
 //! Ranges as a whole: deleting them, consuming them from the head, giving them away.
 
+use std::sync::Arc;
+
 use super::Store;
+use super::write::check_bounds;
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::version::Edit;
@@ -11,9 +14,10 @@ impl Store {
     /// removal of those in the active memtable. Leaves nothing behind when nothing older can lie inside.
     ///
     /// # Errors
-    /// As [`Store::put`].
+    /// As [`Store::put`]; `Fix` when a bound is longer than any key and its follower.
     pub fn delete_range(&mut self, range: impl Into<KeyRange>) -> Result<()> {
         let range = range.into();
+        check_bounds(&range)?;
         if range.is_empty() {
             return Ok(());
         }
@@ -77,9 +81,10 @@ impl Store {
     /// in memory; files go when nothing inside reaches them. Keys written outside later live.
     ///
     /// # Errors
-    /// As [`Store::flush`].
+    /// As [`Store::flush`]; `Fix` as [`Store::delete_range`].
     pub fn clip_to(&mut self, range: impl Into<KeyRange>) -> Result<()> {
         let range = range.into();
+        check_bounds(&range)?;
         self.prepare()?;
         self.flush()?;
         self.settle_merges(|store| {
@@ -89,13 +94,10 @@ impl Store {
 
     /// Runs `edit` while no merge runs: it changes tiles that merges rely on.
     pub(super) fn settle_merges(&mut self, edit: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
-        let everything =
-            crate::version::Area { range: KeyRange::all(), seals: crate::version::Seals { first: 0, last: u64::MAX } };
-        while !self.core.board.begin_merge(&everything) {
-            self.core.board.wait_until_idle();
-        }
+        let core = Arc::clone(&self.core);
+        let reservation = core.board.begin_exclusive();
         let result = edit(self);
-        self.core.board.end_merge(&everything);
+        drop(reservation);
         self.refresh();
         self.core.env.pool.wake();
         result

@@ -59,6 +59,8 @@ pub struct Stats {
     pub dropped_slices: u64,
     /// Background work that failed.
     pub failures: u64,
+    /// The last of them, in words.
+    pub last_failure: Option<String>,
     /// Seals: how many, and how long the longest took.
     pub seals: (u64, Duration),
     /// Waits for memory: how many, and how long all took.
@@ -124,6 +126,7 @@ impl Store {
             copied_blocks: metrics.copied_blocks.get(),
             dropped_slices: metrics.dropped_slices.get(),
             failures: metrics.failures.get(),
+            last_failure: board.last_failure().map(|error| error.to_string()),
             seals: (metrics.seal_time.count(), metrics.seal_time.max()),
             waits: (metrics.wait_time.count(), metrics.wait_time.total()),
         }
@@ -176,6 +179,9 @@ impl fmt::Display for Stats {
         writeln!(out, "{merges} merges {}: amplification {:.2}", Bytes(merged), self.write_amplification)?;
         write!(out, "          {} blocks copied, {} slices dropped unread, ", self.copied_blocks, self.dropped_slices)?;
         writeln!(out, "{} failures", self.failures)?;
+        if let Some(failure) = &self.last_failure {
+            writeln!(out, "          last failure: {failure}")?;
+        }
         write!(out, "writer    {seals} seals, longest {longest:.1?}; {waits} waits, {waited:.1?} in all; ")?;
         writeln!(out, "pressure {:.2}", self.pressure)
     }

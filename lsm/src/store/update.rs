@@ -134,12 +134,12 @@ impl Store {
     /// The expiry stays as it was, unless [`Slot::set_expiry`] changes it; a new value has none.
     ///
     /// # Errors
-    /// As [`Store::get`] and [`Store::put_until`]. Nothing was written then.
+    /// As [`Store::get`] and [`Store::put_until`]. Nothing was written then but what [`Slot::value_mut`] had changed in place.
     ///
     /// # Panics
     /// When `change` does. The value may be half-written then, so the store refuses all further writes.
     pub fn update<T>(&mut self, key: &[u8], change: impl FnOnce(&mut Slot<'_>) -> T) -> Result<T> {
-        check_lengths(key, &[])?;
+        check_lengths(key, 0)?;
         self.prepare()?;
         let hash = hash32(key);
         let mut staged = std::mem::take(&mut self.scratch);
@@ -184,14 +184,15 @@ impl Store {
         match catch_unwind(AssertUnwindSafe(|| change(&mut slot))) {
             Ok(result) => Ok((result, slot.change, slot.expiry)),
             Err(panic) => {
-                self.torn = true;
+                (self.torn, self.halted) = (true, true);
                 resume_unwind(panic)
             }
         }
     }
 
     fn write_staged(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
-        check_lengths(key, entry.value)?;
+        check_lengths(key, entry.value.len())?;
+        self.check_form(key, entry.value)?;
         if let Some(expiry) = entry.expiry {
             self.check_expiry(key, expiry)?;
         }

@@ -6,13 +6,15 @@ use crate::entry::{Entry, Expiry, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::{Fold, Rule, fold};
 use crate::iter::no_rule;
+use crate::key::KeyRange;
 use crate::memtable::{Memtable, NoRoom};
 
 impl Store {
     /// Sets the value of `key`. One probe; in place when the key is in the active memtable and the value fits.
     ///
     /// # Errors
-    /// `Fix` when key or value is too long; `Full` when memory is and flushes fail; `Closed` when the store is read-only.
+    /// `Fix` when key or value is too long, or the value is not of the form of the key's merge rule; `Full` when memory is and
+    /// flushes fail; `Closed` when the store is read-only.
     /// Nothing was written then.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.write(key, Entry::value(value, None))
@@ -68,7 +70,7 @@ impl Store {
 
     fn merge_checked(&mut self, rule: &Rule, key: &[u8], operand: &[u8], expiry: Option<Expiry>) -> Result<()> {
         rule.fold.check(operand)?;
-        check_lengths(key, operand)?;
+        check_lengths(key, operand.len())?;
         self.prepare()?;
         self.merge_prepared(rule, key, operand, expiry)
     }
@@ -106,7 +108,7 @@ impl Store {
         let mut value = std::mem::take(&mut self.scratch);
         let folded = fold(rule, Some(self.active.entry_at(place)), entry, &mut value);
         let put = folded.and_then(|folded| {
-            check_lengths(key, &value)?;
+            check_lengths(key, value.len())?;
             Ok(self.active.put_at(place, folded.with(&value)))
         });
         self.scratch = value;
@@ -123,7 +125,8 @@ impl Store {
     }
 
     fn write(&mut self, key: &[u8], entry: Entry<'_>) -> Result<()> {
-        check_lengths(key, entry.value)?;
+        check_lengths(key, entry.value.len())?;
+        self.check_form(key, entry.value)?;
         self.prepare()?;
         self.insert(hash32(key), key, entry)
     }
@@ -132,15 +135,11 @@ impl Store {
     #[inline]
     pub(super) fn prepare(&mut self) -> Result<()> {
         self.stamp += 1;
-        if self.torn {
-            self.check_open()?;
-        }
         if self.active.used_bytes() >= self.memtable_bytes {
-            self.seal_active(false)?;
-        } else {
-            self.refresh();
+            return self.seal_active(false).map(drop);
         }
-        Ok(())
+        self.refresh();
+        if self.halted { self.check_open() } else { Ok(()) }
     }
 
     /// Puts an entry into the active memtable, sealing it first when it has no room.
@@ -162,6 +161,16 @@ impl Store {
         Ok(())
     }
 
+    /// Refuses a value that operands written later could not be folded onto: found only by a flush or merge, it would stop
+    /// them for good. Folds of numbers alone refuse values, and never one of eight bytes.
+    #[inline]
+    pub(super) fn check_form(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        if value.len() == 8 || !self.core.ruled {
+            return Ok(());
+        }
+        self.core.rules.rule(key).map_or(Ok(()), |rule| rule.fold.check(value))
+    }
+
     pub(super) fn check_expiry(&self, key: &[u8], expiry: Expiry) -> Result<()> {
         check_clock(expiry.clock)?;
         match self.core.rules.rule(key) {
@@ -180,14 +189,25 @@ impl Store {
 }
 
 #[inline]
-pub(super) fn check_lengths(key: &[u8], value: &[u8]) -> Result<()> {
+pub(super) fn check_lengths(key: &[u8], value_bytes: usize) -> Result<()> {
     if key.len() > KEY_BYTES_MAX {
         return Err(too_long("key", key.len(), KEY_BYTES_MAX));
     }
-    if value.len() > VALUE_BYTES_MAX {
-        return Err(too_long("value", value.len(), VALUE_BYTES_MAX));
+    if value_bytes > VALUE_BYTES_MAX {
+        return Err(too_long("value", value_bytes, VALUE_BYTES_MAX));
     }
     Ok(())
+}
+
+/// Refuses a range that starts or ends behind what keys and their immediate followers can be.
+pub(super) fn check_bounds(range: &KeyRange) -> Result<()> {
+    if range.start.len() > KEY_BYTES_MAX + 1 {
+        return Err(too_long("start of a range", range.start.len(), KEY_BYTES_MAX + 1));
+    }
+    match &range.end {
+        Some(end) if end.len() > KEY_BYTES_MAX + 1 => Err(too_long("end of a range", end.len(), KEY_BYTES_MAX + 1)),
+        _ => Ok(()),
+    }
 }
 
 #[cold]

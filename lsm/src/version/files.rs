@@ -2,6 +2,7 @@
 //!
 //! Runs are spread over the directories by free space. The names of runs come from here, so that none is ever used twice.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,18 +82,26 @@ impl RunFiles {
         Ok(best.0)
     }
 
-    /// Opens a run whose file is in one of the directories.
+    /// In which directory each run file lies.
+    pub fn list(&self) -> Result<BTreeMap<RunId, usize>> {
+        let mut listed = BTreeMap::new();
+        for (index, directory) in self.directories.iter().enumerate() {
+            let names = self.fs.read_dir(directory)?;
+            listed.extend(names.iter().filter_map(|file| Some((RunId::from_file_name(&file.name)?, index))));
+        }
+        Ok(listed)
+    }
+
+    /// Opens a run whose file was listed.
     ///
     /// # Errors
     /// `Damaged` when the file is missing or is not what the version says.
-    pub fn open_stored(&self, stored: &StoredRun) -> Result<Arc<RunFile>> {
+    pub fn open_stored(&self, stored: &StoredRun, listed: &BTreeMap<RunId, usize>) -> Result<Arc<RunFile>> {
         let name = stored.id.file_name();
-        for directory in &self.directories {
-            if self.fs.read_dir(directory)?.iter().any(|file| file.name == name) {
-                let path = directory.join(&name);
-                let source = self.fs.open(&path, self.read_mode)?;
-                return self.open(source, stored, Some(path));
-            }
+        if let Some(directory) = listed.get(&stored.id) {
+            let path = self.directories[*directory].join(&name);
+            let source = self.fs.open(&path, self.read_mode)?;
+            return self.open(source, stored, Some(path));
         }
         let what = "the version names this run and the file is missing: was it deleted, or a directory left out?";
         Err(Error::damaged(self.directories[0].join(name), 0, what))

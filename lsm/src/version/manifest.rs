@@ -63,6 +63,15 @@ pub(crate) struct StoredVersion {
     pub tiles: Vec<StoredTile>,
 }
 
+/// How the store ends as far as a version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is in use: found at an open, it says that the store was not closed.
+    Open,
+    /// It was closed in order behind this version.
+    Closed,
+}
+
 /// The owner of a directory's `VERSION`.
 pub(crate) struct Manifest {
     directory: PathBuf,
@@ -83,11 +92,11 @@ impl Manifest {
     ///
     /// # Errors
     /// After a failed sync or rename every later call fails with the same error: the disk may hold either version.
-    pub fn write(&mut self, fs: &dyn Fs, version: &Version, clean: bool) -> Result<u64> {
+    pub fn write(&mut self, fs: &dyn Fs, version: &Version, ending: Ending) -> Result<u64> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
-        let bytes = encode_version(version, clean, &self.shape);
+        let bytes = encode_version(version, ending, &self.shape);
         let unfinished = self.directory.join(UNFINISHED_FILE);
         self.write_unfinished(fs, &unfinished, &bytes)?;
         let published = fs
@@ -133,12 +142,12 @@ impl Manifest {
     }
 }
 
-fn encode_version(version: &Version, clean: bool, shape: &(String, u32)) -> Vec<u8> {
+fn encode_version(version: &Version, ending: Ending, shape: &(String, u32)) -> Vec<u8> {
     let runs = version.runs();
     let mut out = Vec::with_capacity(256 + runs.len() * 64);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&FORMAT.to_le_bytes());
-    out.push(u8::from(clean));
+    out.push(u8::from(ending == Ending::Closed));
     out.extend_from_slice(&version.number.to_le_bytes());
     out.extend_from_slice(&version.seal.to_le_bytes());
     for reading in version.clocks.readings() {
@@ -241,7 +250,8 @@ fn decode_tiles(reader: &mut Reader<'_>, runs: usize, seal: u64) -> Result<Vec<S
     let count = reader.varint_max(reader.rest().len() as u64 / 2)?;
     let mut tiles: Vec<StoredTile> = Vec::with_capacity(count);
     for _ in 0..count {
-        let start = reader.framed(KEY_BYTES_MAX)?.to_vec();
+        // A tile may start right behind the longest key.
+        let start = reader.framed(KEY_BYTES_MAX + 1)?.to_vec();
         let in_order = match tiles.last() {
             None => start.is_empty(),
             Some((before, _)) => *before < start,
@@ -314,7 +324,7 @@ mod tests {
 
     fn stored() -> Vec<u8> {
         let version = Version::empty();
-        encode_version(&version, true, &("points".to_owned(), 1))
+        encode_version(&version, Ending::Closed, &("points".to_owned(), 1))
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod tile;
 
 pub(crate) use edit::{Area, Edit, RunStack};
 pub(crate) use files::RunFiles;
-pub(crate) use manifest::{Manifest, StoredRun, StoredVersion};
+pub(crate) use manifest::{Ending, Manifest, StoredRun, StoredVersion, VERSION_FILE};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use manifest::{decode_version, seal_version};
 pub(crate) use pin::{Pins, RunFile, remove_orphans};

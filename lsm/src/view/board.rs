@@ -21,11 +21,15 @@ use super::snapshot::{SealedTable, Snapshot};
 use crate::entry::Clocks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Fs;
+use crate::key::KeyRange;
 use crate::memtable::Memtable;
 use crate::metrics::Metrics;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::version::{Area, Edit, Manifest, Pins, RunFile, Seals, Version};
+use crate::version::{Area, Edit, Ending, Manifest, Pins, RunFile, Seals, Version};
+
+/// For how many versions a merge that failed is not tried again.
+const REST_VERSIONS: u64 = 16;
 
 /// The shared state of one store.
 pub(crate) struct Board {
@@ -37,6 +41,8 @@ pub(crate) struct Board {
     generation: CachePadded<AtomicU64>,
     /// Snapshots that nobody needs: freeing a memtable takes longer than a write may, so workers do it.
     retired: SegQueue<Arc<Snapshot>>,
+    /// Deltas were let go since the last look at what can be deleted.
+    let_go: AtomicBool,
     /// The next memtable, made by a worker: clearing its index would take most of a seal's time.
     spare: Mutex<Option<Memtable>>,
     pub pins: Pins,
@@ -51,11 +57,25 @@ struct State {
     freezes: BTreeMap<u64, Arc<FrozenCell>>,
     /// Runs of seals since the last release, while somebody takes checkpoints.
     deltas: Option<Deltas>,
+    /// Seals that one flush joined into a run: their memtables are forgotten together.
+    joined: Vec<Seals>,
     /// Areas of running merges.
     merging: Vec<Area>,
+    /// Areas whose last merge failed, and the version it failed at.
+    failed: Vec<(Area, u64)>,
+    /// Somebody waits for all merges to end: none begins, and those that run give up.
+    exclusive: bool,
     flushing: bool,
+    /// Somebody waits until nothing is unflushed.
+    draining: bool,
+    /// Flushes that ended, well or not: whoever waits for one knows a failure from before.
+    flush_attempts: u64,
     /// The last failure of a flush, until one succeeds.
     flush_failure: Option<Error>,
+    /// Memtables are flushed one by one: those of the last try could not be folded together.
+    flush_alone: bool,
+    /// The last failure of background work, for people to read.
+    last_failure: Option<Error>,
     closing: bool,
     /// Why nothing can be made durable any more.
     broken: Option<Error>,
@@ -68,6 +88,22 @@ struct Deltas {
     /// No delta of a seal up to this one is kept.
     complete_after: u64,
     runs: Vec<Delta>,
+}
+
+/// A merge's claim on an area; given back when it is dropped, however the merge ends.
+pub(crate) struct Reservation<'a> {
+    board: &'a Board,
+    area: Area,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut state = self.board.lock();
+        if let Some(at) = state.merging.iter().position(|running| *running == self.area) {
+            state.merging.swap_remove(at);
+        }
+        self.board.changed.notify_all();
+    }
 }
 
 /// The run that one seal became (or several, when a flush coalesced them).
@@ -124,9 +160,16 @@ impl Board {
                 unflushed: Vec::new(),
                 freezes: BTreeMap::new(),
                 deltas: None,
+                joined: Vec::new(),
                 merging: Vec::new(),
+                failed: Vec::new(),
+                exclusive: false,
                 flushing: false,
+                draining: false,
+                flush_attempts: 0,
                 flush_failure: None,
+                flush_alone: false,
+                last_failure: None,
                 closing: false,
                 broken: None,
                 working: 0,
@@ -134,6 +177,7 @@ impl Board {
             changed: Condvar::new(),
             generation: CachePadded::new(AtomicU64::new(0)),
             retired: SegQueue::new(),
+            let_go: AtomicBool::new(false),
             spare: Mutex::new(None),
             pins,
             metrics: Metrics::default(),
@@ -171,6 +215,8 @@ impl Board {
         });
         state.unflushed.push(table);
         self.swap(&mut state, next);
+        drop(state);
+        self.changed.notify_all();
         cell
     }
 
@@ -180,11 +226,13 @@ impl Board {
             deltas.complete_after = deltas.complete_after.max(seal);
             deltas.runs.retain(|delta| delta.seals.last > seal);
         }
+        self.let_go.store(true, Ordering::Relaxed);
     }
 
     /// Lets go of all deltas and keeps none until the next freeze.
     pub fn release_all(&self) {
         self.lock().deltas = None;
+        self.let_go.store(true, Ordering::Relaxed);
     }
 
     /// The memtable that a worker has prepared, if it has the capacity asked for.
@@ -212,7 +260,7 @@ impl Board {
         for table in &state.unflushed {
             bytes += table.table.used_bytes();
             let across_freeze = taken.last().is_some_and(|before| before.frozen);
-            if !taken.is_empty() && (across_freeze || bytes > bytes_max) {
+            if !taken.is_empty() && (across_freeze || bytes > bytes_max || state.flush_alone) {
                 break;
             }
             taken.push(Arc::clone(table));
@@ -226,30 +274,72 @@ impl Board {
         self.metrics.failures.add(1);
         let mut state = self.lock();
         state.flushing = false;
+        state.flush_attempts += 1;
+        // Operands that do not fold with what is under them: apart, each memtable is written as it is.
+        state.flush_alone |= error.kind() == ErrorKind::Fix;
+        state.last_failure = Some(error.clone());
         state.flush_failure = Some(error);
         self.changed.notify_all();
     }
 
-    /// Reserves an area for a merge; false when a running one is in the way.
-    pub fn begin_merge(&self, area: &Area) -> bool {
+    /// Reserves an area for a merge, until the reservation is dropped; `None` when a running one is in the way.
+    pub fn begin_merge(&self, area: &Area) -> Option<Reservation<'_>> {
         let mut state = self.lock();
-        let free = !state.merging.iter().any(|running| running.meets(area));
-        if free {
-            state.merging.push(area.clone());
+        if state.exclusive || state.merging.iter().any(|running| running.meets(area)) {
+            return None;
         }
-        free
+        state.merging.push(area.clone());
+        Some(Reservation { board: self, area: area.clone() })
     }
 
-    /// Gives an area back.
-    pub fn end_merge(&self, area: &Area) {
+    /// Reserves everything: waits for running merges to end, which give up when they are asked next. The writer's.
+    pub fn begin_exclusive(&self) -> Reservation<'_> {
         let mut state = self.lock();
-        state.merging.retain(|running| running != area);
-        self.changed.notify_all();
+        state.exclusive = true;
+        let busy = |state: &mut State| !state.merging.is_empty();
+        let mut state = self.changed.wait_while(state, busy).unwrap_or_else(PoisonError::into_inner);
+        state.exclusive = false;
+        let area = Area { range: KeyRange::all(), seals: Seals { first: 0, last: u64::MAX } };
+        state.merging.push(area.clone());
+        Reservation { board: self, area }
     }
 
-    /// The areas of running merges.
-    pub fn merging(&self) -> Vec<Area> {
-        self.lock().merging.clone()
+    /// Says that a merge failed. Its area is left alone for some versions, so that other merges get their turn.
+    pub fn merge_failed(&self, area: &Area, error: Error) {
+        self.metrics.failures.add(1);
+        let mut state = self.lock();
+        let number = state.snapshot.version.number;
+        state.failed.push((area.clone(), number));
+        state.last_failure = Some(error);
+    }
+
+    /// The areas that no merge may touch now: of running merges, and of those that failed lately.
+    pub fn busy_areas(&self) -> Vec<Area> {
+        let mut state = self.lock();
+        let number = state.snapshot.version.number;
+        state.failed.retain(|(_, at)| number.saturating_sub(*at) < REST_VERSIONS);
+        state.merging.iter().chain(state.failed.iter().map(|(area, _)| area)).cloned().collect()
+    }
+
+    /// Whether a running merge should end as soon as it can.
+    pub fn merges_must_end(&self) -> bool {
+        let state = self.lock();
+        state.closing || state.exclusive
+    }
+
+    /// Blocks for `at_most`, or until a flush waits or merges must end: how a merge rests.
+    pub fn rest(&self, at_most: Duration) {
+        let rests = |state: &mut State| {
+            let flush_waits = !state.flushing && !state.unflushed.is_empty();
+            !flush_waits && !state.closing && !state.exclusive
+        };
+        let state = self.lock();
+        drop(self.changed.wait_timeout_while(state, at_most, rests).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The last failure of background work.
+    pub fn last_failure(&self) -> Option<Error> {
+        self.lock().last_failure.clone()
     }
 
     /// Makes the version after `edit` durable, then current; then deletes what nothing reaches any more.
@@ -258,12 +348,23 @@ impl Board {
     /// Nothing has changed in memory when it fails; the manifest decides whether the store is read-only from now on.
     pub fn install(&self, fs: &dyn Fs, edit: &Edit) -> Result<()> {
         let mut manifest = lock(&self.manifest);
-        let current = Arc::clone(&self.lock().snapshot.version);
+        let current = {
+            let state = self.lock();
+            if let Some(error) = &state.broken {
+                return Err(error.clone());
+            }
+            Arc::clone(&state.snapshot.version)
+        };
         let next = Arc::new(current.apply(edit));
-        let written = manifest.write(fs, &next, false);
-        if written.is_err() {
+        let written = manifest.write(fs, &next, Ending::Open);
+        if written.is_err()
+            && let Some(error) = manifest.broken()
+        {
             // Told here, so that a writer that asks never waits for the IO of a version.
-            self.lock().broken = manifest.broken().cloned();
+            let mut state = self.lock();
+            state.broken = Some(error.clone());
+            self.generation.fetch_add(1, Ordering::Relaxed);
+            self.changed.notify_all();
         }
         let bytes = written?;
         self.metrics.version_bytes.add(bytes);
@@ -282,7 +383,12 @@ impl Board {
             Edit::Flush { run, seals, .. } => {
                 state.unflushed.retain(|table| table.seal > seals.last);
                 state.flushing = false;
+                state.flush_attempts += 1;
                 state.flush_failure = None;
+                state.flush_alone = false;
+                if seals.first < seals.last {
+                    state.joined.push(*seals);
+                }
                 if let (Some(deltas), Some(run)) = (&mut state.deltas, run)
                     && seals.last > deltas.complete_after
                 {
@@ -291,7 +397,13 @@ impl Board {
             }
             // A memtable is the cache of its own run only: where runs were merged, moved or cut it would shadow them.
             Edit::Merge { area, .. } => memtables.retain(|table| table.seal > area.seals.last),
-            Edit::Adopt { .. } | Edit::Clip { .. } => memtables.clear(),
+            Edit::Adopt { .. } | Edit::Clip { .. } => {
+                memtables.clear();
+                if let Some(deltas) = &mut state.deltas {
+                    // What came or went is in no delta: no older state leads here by deltas.
+                    *deltas = Deltas { complete_after: next.seal + 1, runs: Vec::new() };
+                }
+            }
             Edit::Split { .. } => {}
         }
         let snapshot = Snapshot::new(memtables, next);
@@ -323,14 +435,21 @@ impl Board {
             && let Some(oldest) = memtables.last()
             && oldest.seal <= flushed
         {
-            bytes -= oldest.table.used_bytes();
-            memtables.pop();
+            // Those that one run holds go together: else the run would be read, and some of its entries from memory too.
+            let first_kept =
+                state.joined.iter().find(|joined| joined.cover(Seals { first: oldest.seal, last: oldest.seal }));
+            let last_gone = first_kept.map_or(oldest.seal, |joined| joined.last);
+            while let Some(oldest) = memtables.pop_if(|table| table.seal <= last_gone) {
+                bytes -= oldest.table.used_bytes();
+            }
         }
         if memtables.len() == state.snapshot.memtables.len() {
             return false;
         }
         let snapshot = Snapshot::new(memtables, Arc::clone(&state.snapshot.version));
         self.swap(&mut state, snapshot);
+        let covered_from = state.snapshot.covered_from;
+        state.joined.retain(|joined| joined.first >= covered_from);
         true
     }
 
@@ -347,7 +466,7 @@ impl Board {
 
     /// As [`Board::collect`], when the writer has let go of something since the last time.
     pub fn collect_retired(&self, fs: &dyn Fs) {
-        if !self.retired.is_empty() {
+        if self.let_go.swap(false, Ordering::Relaxed) || !self.retired.is_empty() {
             self.collect(fs);
         }
     }
@@ -378,19 +497,37 @@ impl Board {
         !state.flushing && !state.unflushed.is_empty()
     }
 
+    /// Says whether somebody waits until nothing is unflushed.
+    pub fn want_flushed(&self, wanted: bool) {
+        self.lock().draining = wanted;
+    }
+
+    /// Whether a flush may not be put off: somebody waits for it, or a checkpoint.
+    pub fn flush_is_urgent(&self) -> bool {
+        let state = self.lock();
+        state.draining || state.unflushed.iter().any(|table| table.frozen)
+    }
+
+    /// Whether a merge runs.
+    pub fn is_merging(&self) -> bool {
+        !self.lock().merging.is_empty()
+    }
+
     /// Whether nothing is unflushed.
     pub fn is_flushed(&self) -> bool {
         let state = self.lock();
         !state.flushing && state.unflushed.is_empty()
     }
 
-    /// Blocks until something changes, or for `at_most`; tells the failure that keeps flushes from succeeding.
-    pub fn wait_for_change(&self, at_most: Duration, ready: impl Fn(usize) -> bool) -> Option<Error> {
+    /// Blocks until `ready` holds of what is unflushed, a flush fails, or for `at_most`; tells the failure, none from before.
+    pub fn wait_for_flush(&self, at_most: Duration, ready: impl Fn(&[Arc<SealedTable>]) -> bool) -> Option<Error> {
         let state = self.lock();
-        let bytes = |state: &State| state.unflushed.iter().map(|table| table.table.used_bytes()).sum();
-        let waits = |state: &mut State| !ready(bytes(state)) && state.flush_failure.is_none();
+        let seen = state.flush_attempts;
+        let failed = |state: &State| state.flush_attempts > seen && state.flush_failure.is_some();
+        let waits = |state: &mut State| !ready(&state.unflushed) && !failed(state) && state.broken.is_none();
         let (state, _) = self.changed.wait_timeout_while(state, at_most, waits).unwrap_or_else(PoisonError::into_inner);
-        state.flush_failure.clone()
+        let failure = if failed(&state) { &state.flush_failure } else { &state.broken };
+        failure.clone()
     }
 
     /// The failure after which nothing can be made durable any more.
@@ -404,9 +541,9 @@ impl Board {
         let message = "a worker panicked while it worked for this store, and printed where: please report it";
         let defect = Error::new(ErrorKind::Bug, message);
         state.flushing = false;
-        state.merging.clear();
         state.flush_failure = Some(defect.clone());
         state.broken = Some(defect);
+        self.generation.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
@@ -423,6 +560,7 @@ impl Board {
         for cell in std::mem::take(&mut state.freezes).into_values() {
             cell.fill(Err(failure()));
         }
+        self.changed.notify_all();
     }
 
     /// Says that a worker begins a piece of work; false when the store is being closed, and then it must not.
@@ -438,11 +576,6 @@ impl Board {
         self.changed.notify_all();
     }
 
-    /// Whether the store is being closed.
-    pub fn is_closing(&self) -> bool {
-        self.lock().closing
-    }
-
     /// Blocks until no worker works for this store.
     pub fn wait_until_idle(&self) {
         let state = self.lock();
@@ -450,11 +583,11 @@ impl Board {
         drop(self.changed.wait_while(state, busy).unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Writes the version once more, marked as closed in order.
-    pub fn write_clean(&self, fs: &dyn Fs) -> Result<()> {
+    /// Writes the version once more, marked as closed in order, or as open: what is found after a crash tells which.
+    pub fn mark(&self, fs: &dyn Fs, ending: Ending) -> Result<()> {
         let mut manifest = lock(&self.manifest);
         let version = Arc::clone(&self.lock().snapshot.version);
-        manifest.write(fs, &version, true).map(drop)
+        manifest.write(fs, &version, ending).map(drop)
     }
 
     /// Clocks of the newest seal.
