@@ -55,6 +55,7 @@
 //! repaired in silence.
 
 mod error;
+pub mod format;
 mod sync;
 
 mod codec;
