@@ -89,10 +89,10 @@ mod store;
 pub mod testing;
 
 pub use codec::RunId;
-pub use entry::{CLOCKS_MAX, ClockId, Clocks, Entry, Expiry, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
+pub use entry::{CLOCKS_MAX, ClockId, Clocks, Expiry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use fold::{Fold, FoldFn, NoRules, Rule, Rules, frame, frames};
-pub use key::{KeyRange, KeyShape, PointKeys, RangeSet, ScannedKeys};
+pub use key::{KeyRange, KeyShape, PointKeys, ScannedKeys};
 pub use metrics::{Counter, Histogram, Metrics};
 pub use options::{Codec, Durability, SystemTime, Time, Tuning};
 pub use store::{

@@ -10,7 +10,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `count`.
-    pub fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
@@ -36,7 +36,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Adds one duration.
-    pub fn record(&self, took: Duration) {
+    pub(crate) fn record(&self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = 63 - (ns | 1).leading_zeros() as usize;
         self.buckets[bucket].fetch_add(1, Relaxed);
