@@ -33,9 +33,11 @@ pub enum Durability {
 pub struct Tuning {
     /// Bytes of one memtable; 0 takes a quarter of the memory, at most 64 MiB. Larger: fewer, longer flushes.
     pub memtable_bytes: usize,
-    /// Target bytes of a block (default 16 KiB, 512 B to 1 MiB). Smaller: cheaper cold gets, larger indexes.
+    /// Target bytes of a block, before compression (default 16 KiB, 512 to 60,000; a block also ends at 255 entries, so small
+    /// entries make smaller ones). Smaller: cheaper cold gets, larger indexes.
     pub block_bytes: usize,
-    /// Target bytes of a section of a run (default 1 MiB): the grain of counts, filters and cuts.
+    /// Target bytes of a section of a run (default 1 MiB, 512 B to 512 MiB): the grain of counts, filters and cuts. A section
+    /// ends between two partitions, or within one that is four times as large.
     pub section_bytes: usize,
     /// Filter bits per key (default 10, 0 to 32): about 1 % false positives.
     pub filter_bits: usize,
@@ -50,7 +52,8 @@ pub struct Tuning {
     pub stack_max: usize,
     /// A tile above this is split (default 128 MiB).
     pub tile_bytes_max: u64,
-    /// Bytes a second that merges may write; 0 (the default) is unlimited. Flushes are never slowed.
+    /// Bytes a second that merges may write; 0 (the default) is unlimited. Flushes are never slowed. Not together with
+    /// [`StoreOptions::env`](crate::StoreOptions::env), whose [`EnvBuilder`](crate::EnvBuilder) has the rate of all stores.
     pub merge_bytes_per_second: u64,
     /// Whether a flushed memtable stays in memory as the cache of its run while the budget allows (default: yes).
     pub keep_flushed: bool,
@@ -81,8 +84,8 @@ impl Tuning {
     /// Names the first setting that is out of its range.
     pub(crate) fn check(&self) -> Result<(), String> {
         let checks = [
-            ("block_bytes", self.block_bytes as u64, 512, 1 << 20),
-            ("section_bytes", self.section_bytes as u64, 512, 1 << 30),
+            ("block_bytes", self.block_bytes as u64, 512, 60_000),
+            ("section_bytes", self.section_bytes as u64, 512, 512 << 20),
             ("filter_bits", self.filter_bits as u64, 0, 32),
             ("fan_in", self.fan_in as u64, 2, 32),
             ("stack_max", self.stack_max as u64, 2, 64),
