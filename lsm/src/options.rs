@@ -3,6 +3,20 @@
 use std::time::Duration;
 
 /// How the blocks of new runs are compressed. Runs of all kinds may stand in one store.
+///
+/// ```
+/// use bedload_lsm::{Codec, Store, Tuning};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut tuning = Tuning::default();
+/// assert_eq!(tuning.codec, Codec::None);
+/// # #[cfg(feature = "lz4")]
+/// # {
+/// tuning.codec = Codec::Lz4; // for state that the disk is too small for
+/// # }
+/// let store = Store::options().tuning(tuning).open(directory.path())?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Codec {
@@ -18,6 +32,16 @@ pub enum Codec {
 }
 
 /// What the store itself makes durable.
+///
+/// ```
+/// use bedload_lsm::{Durability, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().durability(Durability::Synced).open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// store.flush()?; // survives a power loss from here on
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Nothing is synced: working state survives the process, not the machine. Checkpoints are what survives that.
@@ -28,6 +52,19 @@ pub enum Durability {
 }
 
 /// Knobs. The defaults are right for state of up to some hundred GB on a local SSD; change one only for a reason.
+///
+/// It may get more fields, so it is made from the default:
+///
+/// ```
+/// use bedload_lsm::{Store, Tuning};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut tuning = Tuning::default();
+/// tuning.filter_bits = 14;
+/// tuning.memtable_bytes = 16 << 20;
+/// let store = Store::options().tuning(tuning).open(directory.path())?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {
@@ -105,12 +142,42 @@ impl Tuning {
 }
 
 /// Where monotonic time comes from; only waits and rates are measured with it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::Duration;
+/// use bedload_lsm::{Env, Time};
+///
+/// /// Stands still until a test moves it.
+/// #[derive(Default)]
+/// struct Manual(AtomicU64);
+/// impl Time for Manual {
+///     fn now(&self) -> Duration {
+///         Duration::from_millis(self.0.load(Ordering::Relaxed))
+///     }
+/// }
+///
+/// let time = Arc::new(Manual::default());
+/// let env = Env::builder().time(time.clone()).build()?;
+/// time.0.store(5_000, Ordering::Relaxed);
+/// assert_eq!(time.now(), Duration::from_secs(5));
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 pub trait Time: Send + Sync + 'static {
     /// Time since some fixed moment.
     fn now(&self) -> Duration;
 }
 
 /// The time of the operating system.
+///
+/// ```
+/// use bedload_lsm::{SystemTime, Time};
+///
+/// let time = SystemTime::default(); // what an Env takes unless it is given another
+/// let before = time.now();
+/// assert!(time.now() >= before);
+/// ```
 #[derive(Debug)]
 pub struct SystemTime {
     start: std::time::Instant,
