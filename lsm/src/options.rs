@@ -68,7 +68,8 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {
-    /// Bytes of one memtable; 0 takes a quarter of the memory, at most 64 MiB. Larger: fewer, longer flushes.
+    /// Bytes of one memtable (default 0, 0 to 16 GiB); 0 takes some part of the store's memory, at most a quarter of it and at
+    /// most 64 MiB. Larger: fewer, longer flushes.
     pub memtable_bytes: usize,
     /// Target bytes of a block, before compression (default 16 KiB, 512 to 60,000; a block also ends at 255 entries, so small
     /// entries make smaller ones). Smaller: cheaper cold gets, larger indexes.
@@ -87,7 +88,7 @@ pub struct Tuning {
     pub rebase_ratio: f64,
     /// Slices of a tile that lead to a merge (default 16, 2 to 64).
     pub stack_max: usize,
-    /// A tile above this is split (default 128 MiB).
+    /// A tile above this is split (default 128 MiB, from 1 KiB on). Smaller: shorter merges, more files.
     pub tile_bytes_max: u64,
     /// Bytes a second that merges may write; 0 (the default) is unlimited. Flushes are never slowed. Not together with
     /// [`StoreOptions::env`](crate::StoreOptions::env), whose [`EnvBuilder`](crate::EnvBuilder) has the rate of all stores.
