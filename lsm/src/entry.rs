@@ -12,6 +12,20 @@ pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
 pub const VALUE_BYTES_MAX: usize = 256 << 20;
 
 /// A clock domain: processing time, or the event time of one use. Less than [`CLOCKS_MAX`].
+///
+/// ```
+/// use bedload_lsm::{ClockId, Expiry, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// const PROCESSING: ClockId = ClockId(0);
+/// let mut store = Store::options().open(directory.path())?;
+/// store.put_until(b"session", b"open", Expiry { clock: PROCESSING, at: 1_000 })?;
+/// store.set_clock(PROCESSING, 999)?;
+/// assert!(store.get(b"session")?.is_some());
+/// store.set_clock(PROCESSING, 1_000)?;
+/// assert!(store.get(b"session")?.is_none());
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClockId(pub u8);
 
@@ -35,6 +49,18 @@ pub struct Expiry {
 }
 
 /// The reading of every clock domain; all start at zero and never go back.
+///
+/// ```
+/// use bedload_lsm::{ClockId, Clocks};
+///
+/// let mut clocks = Clocks::default();
+/// clocks.advance(ClockId(1), 70);
+/// clocks.advance(ClockId(1), 40); // late: changes nothing
+/// assert_eq!(clocks.now(ClockId(1)), 70);
+///
+/// let stored = *clocks.readings(); // goes with a checkpoint
+/// assert_eq!(Clocks::from_readings(stored), clocks);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Clocks([u64; CLOCKS_MAX]);
 

@@ -32,6 +32,22 @@ struct Inner {
 }
 
 /// What the caller has to do.
+///
+/// ```
+/// use bedload_lsm::{ErrorKind, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let _first = Store::options().open(directory.path())?;
+/// let error = Store::options().open(directory.path()).unwrap_err();
+/// let duty = match error.kind() {
+///     ErrorKind::Retry | ErrorKind::Full => "wait, then call again",
+///     ErrorKind::Damaged | ErrorKind::Closed => "restore from the last checkpoint",
+///     ErrorKind::Fenced => "end the other process, or end this one",
+///     _ => "tell a person: the call or its input is wrong, or there is a defect",
+/// };
+/// assert_eq!(duty, "end the other process, or end this one");
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -52,6 +68,18 @@ pub enum ErrorKind {
 }
 
 /// Where it happened: a file or directory and, inside a file, the byte.
+///
+/// ```
+/// use bedload_lsm::{ErrorKind, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// std::fs::write(directory.path().join("VERSION"), "not a version")?;
+/// let error = Store::options().open(directory.path()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Damaged);
+/// let place = error.place().expect("damage has a place");
+/// assert!(place.path.ends_with("VERSION") && place.offset.is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file or directory.

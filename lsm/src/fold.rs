@@ -37,6 +37,16 @@ pub trait Rules: Send + Sync + 'static {
 }
 
 /// No key merges.
+///
+/// ```
+/// use bedload_lsm::{ErrorKind, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().open(directory.path())?; // with NoRules
+/// let error = store.merge(b"clicks", &1i64.to_le_bytes()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Fix);
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRules;
 
@@ -51,6 +61,33 @@ impl Rules for NoRules {
 }
 
 /// How the entries of a key are merged.
+///
+/// ```
+/// use bedload_lsm::{ClockId, Expiry, Fold, Rule, Rules, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// /// Sums under `sum/`, which may end by clock 0; lists under `list/`, which stay.
+/// struct SumsAndLists;
+/// impl Rules for SumsAndLists {
+///     fn rule(&self, key: &[u8]) -> Option<Rule> {
+///         match key {
+///             [b's', b'u', b'm', b'/', ..] => Some(Rule { fold: Fold::AddI64, clock: Some(ClockId(0)) }),
+///             [b'l', b'i', b's', b't', b'/', ..] => Some(Rule { fold: Fold::Append, clock: None }),
+///             _ => None,
+///         }
+///     }
+/// }
+///
+/// let mut store = Store::options().rules(SumsAndLists).open(directory.path())?;
+/// let hour = Expiry { clock: ClockId(0), at: 3_600 };
+/// store.merge_until(b"sum/clicks", &1i64.to_le_bytes(), hour)?;
+/// store.merge_until(b"sum/clicks", &2i64.to_le_bytes(), hour)?;
+/// assert_eq!(store.get(b"sum/clicks")?.as_deref(), Some(&3i64.to_le_bytes()[..]));
+/// store.merge(b"list/stops", b"Ely;")?;
+/// store.merge(b"list/stops", b"March;")?;
+/// assert_eq!(store.get(b"list/stops")?.as_deref(), Some(&b"Ely;March;"[..]));
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Joins two operands, or a value and an operand.
@@ -60,9 +97,28 @@ pub struct Rule {
 }
 
 /// Joins two adjacent operands, the older first: appends the result to an empty vector. Must be associative.
+///
+/// See [`Fold`] for an example.
 pub type FoldFn = dyn Fn(&[u8], &[u8], &mut Vec<u8>) + Send + Sync;
 
 /// An associative function of older and newer bytes.
+///
+/// ```
+/// use std::sync::Arc;
+/// use bedload_lsm::{Fold, FoldFn};
+///
+/// // Keeps the longest name; of two equally long ones the older.
+/// let longest: Arc<FoldFn> = Arc::new(|older, newer, out| {
+///     out.extend_from_slice(if newer.len() > older.len() { newer } else { older });
+/// });
+/// let fold = Fold::User(longest);
+/// let mut joined = Vec::new();
+/// fold.join(b"Ely", b"March", &mut joined)?;
+/// assert_eq!(joined, b"March");
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
+///
+/// A store folds by the [`Rule`] of a key: there is an example.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Fold {

@@ -32,21 +32,58 @@
 //!
 //! # Who may call what
 //!
-//! [`Store`] is `Send`: one thread at a time owns it; writes take `&mut self`, reads `&self`. [`View`] and [`Frozen`] are
-//! `Send` and `Sync` and are read anywhere while the writer goes on. Stores of one process share an [`Env`]: worker threads,
-//! block cache, one memory budget.
+//! [`Store`] is `Send`: one thread at a time owns it; writes take `&mut self`, reads `&self`. What a store itself reads
+//! changes only in `&mut self` calls, so values are borrowed and not copied. [`View`], [`Frozen`], [`FrozenStacks`] and
+//! [`RunRef`] are `Send` and `Sync` and are read anywhere while the writer goes on. Puts take no lock, nor do gets from
+//! mapped runs; those from the block cache hold that of one of its shards for a moment.
+//!
+//! Stores of one process share an [`Env`]: worker threads, block cache, one memory budget. Workers flush and merge for all
+//! of them, flushes first; they end with the last clone of the `Env` and the last store in it. With
+//! [`EnvBuilder::threads`] 0 there are none, and background work happens in [`Env::step_background`], or where the writer
+//! has to wait for it: a test is then deterministic.
+//!
+//! ```
+//! fn anywhere<T: Send + Sync>() {}
+//! fn one_at_a_time<T: Send>() {}
+//!
+//! one_at_a_time::<bedload_lsm::Store>();
+//! anywhere::<bedload_lsm::Env>();
+//! anywhere::<bedload_lsm::View>();
+//! anywhere::<bedload_lsm::Frozen>();
+//! anywhere::<bedload_lsm::FrozenStacks>();
+//! anywhere::<bedload_lsm::RunRef>();
+//! ```
 //!
 //! # What operations cost
 //!
 //! | operation | cost |
 //! |---|---|
-//! | [`Store::update`], [`Store::put`], [`Store::merge`] | one hash probe; in place when the key is in the active memtable |
-//! | [`Store::get`] | a probe for each memtable in memory, a filter test for each slice of one tile, one block |
-//! | [`Store::delete`] | as a get that misses; leaves nothing behind where nothing older can hold the key |
-//! | [`Store::scan`], [`Store::scan_prefix`] | a seek in each source, then a few comparisons an entry |
-//! | [`Store::delete_range`], [`Store::pop_first`] | one range tombstone, however many entries |
-//! | [`Store::view`], [`Store::freeze`] | microseconds, independent of the state's size |
-//! | [`Store::adopt`], [`Store::clip_to`] | metadata only, beside the flush of what is in memory |
+//! | [`Store::put`], [`Store::merge`] | one hash probe; in place when the key is in the active memtable and the value fits; a new scanned key also enters the ordered index |
+//! | [`Store::update`] | the same when the key is in the active memtable; else a get, and a put of what was changed |
+//! | [`Store::get`] | a probe for each memtable in memory, a filter test for each slice of one tile, and a block for each slice that a filter lets through: the one that holds the key, and one in a hundred others |
+//! | [`Store::multi_get`] | a get for each key; the filters of all are on their way before the first is tested |
+//! | [`Store::delete`] | the probes and filter tests of a get, and no block; leaves nothing behind where nothing older can hold the key |
+//! | [`Store::apply`] | its writes, and at most one seal |
+//! | [`Store::scan`], [`Store::scan_prefix`] | a seek in each memtable and in each slice of a tile, then a few comparisons an entry; the first one that meets point keys orders those of each memtable, some 100 ns an entry |
+//! | [`Store::cursor`] | a scan for each 32 entries; for each entry when something else writes in between |
+//! | [`Store::delete_range`], [`Store::set_low_mark`] | one range tombstone, however many entries lie on disk; also removes scanned keys from the active memtable one by one, and seals when that one holds point keys that may lie inside |
+//! | [`Store::pop_first`] | a scan of what it hands out, then one range delete |
+//! | [`Store::view`], [`Store::freeze`] | a seal: microseconds, independent of the state's size; waits only when memory is full |
+//! | [`Store::flush`], [`Store::close`] | sorts and writes what is in memory; waits for it |
+//! | [`Store::adopt`], [`Store::clip_to`] | a flush, then metadata: a link, a footer and a directory for each run adopted; waits for running merges |
+//! | [`Store::bytes_in`] | directories, and the indexes of sections at the edges of the range; no entry |
+//! | [`Store::stats`], [`Store::pressure`] | a look at every tile's stack |
+//! | [`StoreOptions::open`] | the version, and footer and directory of each run |
+//!
+//! # What survives
+//!
+//! After [`Store::close`]: everything. After the end of the process: the state of the last flush, as
+//! [`Store::opened_clean`] tells. After a power loss: nothing is promised, closed or not, unless the store is
+//! [`Durability::Synced`]; then the same. So go back to the last checkpoint and read the input again from there: a
+//! checkpoint is what was frozen and shipped somewhere else.
+//!
+//! The bytes of the files are drawn in [`format`](mod@format); settings are told in [`Tuning`], [`StoreOptions`] and
+//! [`EnvBuilder`].
 //!
 //! # Errors
 //!
@@ -55,6 +92,7 @@
 //! repaired in silence.
 
 mod error;
+pub mod format;
 mod sync;
 
 mod codec;
@@ -88,10 +126,10 @@ mod store;
 pub mod testing;
 
 pub use codec::RunId;
-pub use entry::{CLOCKS_MAX, ClockId, Clocks, Entry, Expiry, KEY_BYTES_MAX, Kind, VALUE_BYTES_MAX};
+pub use entry::{CLOCKS_MAX, ClockId, Clocks, Expiry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use fold::{Fold, FoldFn, NoRules, Rule, Rules, frame, frames};
-pub use key::{KeyRange, KeyShape, PointKeys, RangeSet, ScannedKeys};
+pub use key::{KeyRange, KeyShape, PointKeys, ScannedKeys};
 pub use metrics::{Counter, Histogram, Metrics};
 pub use options::{Codec, Durability, SystemTime, Time, Tuning};
 pub use store::{

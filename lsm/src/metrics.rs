@@ -5,12 +5,23 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A number that only grows.
+///
+/// ```
+/// use bedload_lsm::Store;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// store.flush()?;
+/// assert_eq!(store.metrics().flushes.get(), 1);
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds `count`.
-    pub fn add(&self, count: u64) {
+    pub(crate) fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
@@ -21,6 +32,20 @@ impl Counter {
 }
 
 /// How long something took, each time: counts by power of two of nanoseconds.
+///
+/// ```
+/// use bedload_lsm::Store;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// store.flush()?;
+/// let seals = &store.metrics().seal_time;
+/// assert_eq!(seals.count(), 1);
+/// assert!(seals.quantile(0.99) <= seals.max());
+/// println!("{seals}"); // count, median, 99 %, longest
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [AtomicU64; 64],
@@ -36,7 +61,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Adds one duration.
-    pub fn record(&self, took: Duration) {
+    pub(crate) fn record(&self, took: Duration) {
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let bucket = 63 - (ns | 1).leading_zeros() as usize;
         self.buckets[bucket].fetch_add(1, Relaxed);
@@ -81,6 +106,20 @@ impl fmt::Display for Histogram {
 }
 
 /// What a store has done since it was opened.
+///
+/// ```
+/// use bedload_lsm::Store;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// store.flush()?;
+/// let metrics = store.metrics();
+/// assert_eq!(metrics.written_bytes.get(), 2);
+/// println!("each byte was written {:.1} times", metrics.write_amplification());
+/// assert_eq!(metrics.failures.get(), 0); // else a disk is full or failing, or a run is damaged
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Keys and values that the writer wrote, in bytes; counted as memtables are sealed.

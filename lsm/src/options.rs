@@ -3,6 +3,20 @@
 use std::time::Duration;
 
 /// How the blocks of new runs are compressed. Runs of all kinds may stand in one store.
+///
+/// ```
+/// use bedload_lsm::{Codec, Store, Tuning};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut tuning = Tuning::default();
+/// assert_eq!(tuning.codec, Codec::None);
+/// # #[cfg(feature = "lz4")]
+/// # {
+/// tuning.codec = Codec::Lz4; // for state that the disk is too small for
+/// # }
+/// let store = Store::options().tuning(tuning).open(directory.path())?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Codec {
@@ -18,6 +32,16 @@ pub enum Codec {
 }
 
 /// What the store itself makes durable.
+///
+/// ```
+/// use bedload_lsm::{Durability, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().durability(Durability::Synced).open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// store.flush()?; // survives a power loss from here on
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Durability {
     /// Nothing is synced: working state survives the process, not the machine. Checkpoints are what survives that.
@@ -28,14 +52,30 @@ pub enum Durability {
 }
 
 /// Knobs. The defaults are right for state of up to some hundred GB on a local SSD; change one only for a reason.
+///
+/// It may get more fields, so it is made from the default:
+///
+/// ```
+/// use bedload_lsm::{Store, Tuning};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut tuning = Tuning::default();
+/// tuning.filter_bits = 14;
+/// tuning.memtable_bytes = 16 << 20;
+/// let store = Store::options().tuning(tuning).open(directory.path())?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {
-    /// Bytes of one memtable; 0 takes a quarter of the memory, at most 64 MiB. Larger: fewer, longer flushes.
+    /// Bytes of one memtable (default 0, 0 to 16 GiB); 0 takes some part of the store's memory, at most a quarter of it and at
+    /// most 64 MiB. Larger: fewer, longer flushes.
     pub memtable_bytes: usize,
-    /// Target bytes of a block (default 16 KiB, 512 B to 1 MiB). Smaller: cheaper cold gets, larger indexes.
+    /// Target bytes of a block, before compression (default 16 KiB, 512 to 60,000; a block also ends at 255 entries, so small
+    /// entries make smaller ones). Smaller: cheaper cold gets, larger indexes.
     pub block_bytes: usize,
-    /// Target bytes of a section of a run (default 1 MiB): the grain of counts, filters and cuts.
+    /// Target bytes of a section of a run (default 1 MiB, 512 B to 512 MiB): the grain of counts, filters and cuts. A section
+    /// ends between two partitions, or within one that is four times as large.
     pub section_bytes: usize,
     /// Filter bits per key (default 10, 0 to 32): about 1 % false positives.
     pub filter_bits: usize,
@@ -48,9 +88,10 @@ pub struct Tuning {
     pub rebase_ratio: f64,
     /// Slices of a tile that lead to a merge (default 16, 2 to 64).
     pub stack_max: usize,
-    /// A tile above this is split (default 128 MiB).
+    /// A tile above this is split (default 128 MiB, from 1 KiB on). Smaller: shorter merges, more files.
     pub tile_bytes_max: u64,
-    /// Bytes a second that merges may write; 0 (the default) is unlimited. Flushes are never slowed.
+    /// Bytes a second that merges may write; 0 (the default) is unlimited. Flushes are never slowed. Not together with
+    /// [`StoreOptions::env`](crate::StoreOptions::env), whose [`EnvBuilder`](crate::EnvBuilder) has the rate of all stores.
     pub merge_bytes_per_second: u64,
     /// Whether a flushed memtable stays in memory as the cache of its run while the budget allows (default: yes).
     pub keep_flushed: bool,
@@ -81,8 +122,8 @@ impl Tuning {
     /// Names the first setting that is out of its range.
     pub(crate) fn check(&self) -> Result<(), String> {
         let checks = [
-            ("block_bytes", self.block_bytes as u64, 512, 1 << 20),
-            ("section_bytes", self.section_bytes as u64, 512, 1 << 30),
+            ("block_bytes", self.block_bytes as u64, 512, 60_000),
+            ("section_bytes", self.section_bytes as u64, 512, 512 << 20),
             ("filter_bits", self.filter_bits as u64, 0, 32),
             ("fan_in", self.fan_in as u64, 2, 32),
             ("stack_max", self.stack_max as u64, 2, 64),
@@ -102,12 +143,42 @@ impl Tuning {
 }
 
 /// Where monotonic time comes from; only waits and rates are measured with it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::Duration;
+/// use bedload_lsm::{Env, Time};
+///
+/// /// Stands still until a test moves it.
+/// #[derive(Default)]
+/// struct Manual(AtomicU64);
+/// impl Time for Manual {
+///     fn now(&self) -> Duration {
+///         Duration::from_millis(self.0.load(Ordering::Relaxed))
+///     }
+/// }
+///
+/// let time = Arc::new(Manual::default());
+/// let env = Env::builder().time(time.clone()).build()?;
+/// time.0.store(5_000, Ordering::Relaxed);
+/// assert_eq!(time.now(), Duration::from_secs(5));
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 pub trait Time: Send + Sync + 'static {
     /// Time since some fixed moment.
     fn now(&self) -> Duration;
 }
 
 /// The time of the operating system.
+///
+/// ```
+/// use bedload_lsm::{SystemTime, Time};
+///
+/// let time = SystemTime::default(); // what an Env takes unless it is given another
+/// let before = time.now();
+/// assert!(time.now() >= before);
+/// ```
 #[derive(Debug)]
 pub struct SystemTime {
     start: std::time::Instant,

@@ -105,11 +105,14 @@ impl Driver {
     }
 
     fn open_store(&self, name: &str) -> Checked<Store> {
+        // The rate is the environment's.
+        let mut tuning = self.variant.tuning.clone();
+        tuning.merge_bytes_per_second = 0;
         let mut options = Store::options()
             .env(&self.env)
             .shape(TestKeys)
             .rules(TestRules)
-            .tuning(self.variant.tuning.clone())
+            .tuning(tuning)
             .durability(self.variant.durability)
             .read_mode(self.variant.read_mode);
         for more in 1..self.variant.directories {

@@ -33,6 +33,16 @@ pub use self::fault::{BitFlip, Fault, FaultFs, FaultPlan, FaultWhen};
 pub use self::memory::MemoryFs;
 
 /// How the bytes of finished files are read.
+///
+/// ```
+/// use bedload_lsm::Store;
+/// use bedload_lsm::fs::ReadMode;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// // A disk that fails now and then: better an error than the end of the process.
+/// let store = Store::options().read_mode(ReadMode::Pread).open(directory.path())?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ReadMode {
     /// Through a shared memory map: no copy, no system call. A file that is cut short behind the store's back, or a disk
@@ -44,6 +54,29 @@ pub enum ReadMode {
 }
 
 /// A local file system. Errors name the path and the operation.
+///
+/// ```
+/// use bedload_lsm::fs::{DiskFs, Fs, ReadMode};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// /// Publishes a file as the store does: its bytes, then its name.
+/// fn publish(fs: &dyn Fs, directory: &std::path::Path, bytes: &[u8]) -> bedload_lsm::Result<()> {
+///     let (unfinished, name) = (directory.join("plan.new"), directory.join("plan"));
+///     let mut file = fs.create_new(&unfinished)?;
+///     file.append(bytes)?;
+///     file.sync_data()?;
+///     file.finish()?;
+///     fs.rename(&unfinished, &name)?;
+///     fs.sync_dir(directory)
+/// }
+///
+/// publish(&DiskFs, directory.path(), b"90 gates")?;
+/// let source = DiskFs.open(&directory.path().join("plan"), ReadMode::Pread)?;
+/// let mut gates = [0; 2];
+/// source.read_exact_at(&mut gates, 0)?;
+/// assert_eq!((&gates, source.bytes()), (b"90", 8));
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 pub trait Fs: Send + Sync + fmt::Debug {
     /// Creates a file (mode 0600) that must not exist yet.
     ///
@@ -89,6 +122,8 @@ pub trait Fs: Send + Sync + fmt::Debug {
 /// A file while it is written.
 ///
 /// After its first error it is abandoned: every further call fails with `Closed` and does nothing.
+///
+/// See [`Fs`] for an example.
 pub trait Appender: Send {
     /// Appends all of `bytes`. After an error the file must be abandoned: part of them may be there.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
@@ -103,6 +138,76 @@ pub trait Appender: Send {
 /// The bytes of a finished file, wherever they are.
 ///
 /// A local file is complete. The run of a lazy restore is not: it is fetched as [`Source::ensure`] asks for it.
+///
+/// The run of a lazy restore, fetched as a whole at the first touch (a real one keeps what it has fetched piece by piece):
+///
+/// ```
+/// use std::ops::Range;
+/// use std::path::{Path, PathBuf};
+/// use std::sync::{Arc, OnceLock};
+/// use bedload_lsm::fs::Source;
+/// use bedload_lsm::{AdoptedRun, AdoptedSource, AdoptedStack, Error, KeyRange, Result, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// #[derive(Debug)]
+/// struct Remote {
+///     path: PathBuf,
+///     bytes: u64,
+///     fetched: OnceLock<Vec<u8>>,
+/// }
+///
+/// impl Source for Remote {
+///     fn bytes(&self) -> u64 {
+///         self.bytes
+///     }
+///
+///     fn ensure(&self, _range: Range<u64>) -> Result<()> {
+///         if self.fetched.get().is_none() {
+///             let bytes = std::fs::read(&self.path).map_err(|cause| Error::io("fetch", &self.path, cause))?;
+///             self.fetched.get_or_init(|| bytes);
+///         }
+///         Ok(())
+///     }
+///
+///     fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+///         let fetched = self.fetched.get().map_or(&[][..], |bytes| bytes);
+///         let wanted = fetched.get(offset as usize..).and_then(|rest| rest.get(..into.len()));
+///         let wanted = wanted.ok_or_else(|| Error::damaged(&self.path, offset, "shorter than it was"))?;
+///         into.copy_from_slice(wanted);
+///         Ok(())
+///     }
+///
+///     fn is_complete(&self) -> bool {
+///         self.fetched.get().is_some()
+///     }
+///
+///     fn path(&self) -> &Path {
+///         &self.path
+///     }
+/// }
+///
+/// let mut old = Store::options().open(directory.path().join("old"))?;
+/// old.put(b"ely", b"Ely")?;
+/// let frozen = old.freeze()?.wait()?;
+/// let run = frozen.tiles().next().expect("tiles cover every key").slices[0].run.clone();
+///
+/// let path = run.path().expect("it is a file of the old store").to_owned();
+/// let remote = Arc::new(Remote { path, bytes: run.bytes(), fetched: OnceLock::new() });
+/// let source = AdoptedSource::Lazy(remote.clone());
+/// let adopted = AdoptedRun { id: run.id(), bytes: run.bytes(), digest: *run.digest(), source };
+/// let stack = AdoptedStack { range: KeyRange::all(), runs: vec![adopted] };
+/// let mut new = Store::options().open(directory.path().join("new"))?;
+/// new.adopt(&[stack], frozen.clocks())?;
+/// assert_eq!(new.get(b"ely")?.as_deref(), Some(&b"Ely"[..]));
+/// new.close()?;
+///
+/// // Until a merge has rewritten it, a later open must be given the source again.
+/// let id = run.id();
+/// let find = move |wanted| (wanted == id).then(|| remote.clone() as Arc<dyn Source>);
+/// let new = Store::options().sources(find).open(directory.path().join("new"))?;
+/// assert!(new.get(b"ely")?.is_some());
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 pub trait Source: Send + Sync + fmt::Debug {
     /// The length of the whole file, in bytes.
     fn bytes(&self) -> u64;
@@ -134,9 +239,36 @@ pub trait Source: Send + Sync + fmt::Debug {
 }
 
 /// A held lock.
+///
+/// ```
+/// use bedload_lsm::ErrorKind;
+/// use bedload_lsm::fs::{DiskFs, Fs};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let path = directory.path().join("LOCK");
+/// let held = DiskFs.lock(&path, "process 1")?;
+/// let error = DiskFs.lock(&path, "process 2").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Fenced);
+/// drop(held); // gives it back
+/// DiskFs.lock(&path, "process 2")?;
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 pub trait FsLock: Send + Sync + fmt::Debug {}
 
 /// A file of a directory.
+///
+/// ```
+/// use bedload_lsm::Store;
+/// use bedload_lsm::fs::{DiskFs, Fs};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// Store::options().open(directory.path())?.close()?;
+/// let files = DiskFs.read_dir(directory.path())?;
+/// let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+/// assert_eq!(names, ["LOCK", "VERSION"]);
+/// assert!(files.iter().all(|file| file.bytes > 0));
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileInfo {
     /// Its name in the directory. Names that are not UTF-8 are left out of listings.
@@ -146,6 +278,17 @@ pub struct FileInfo {
 }
 
 /// Room on a device.
+///
+/// ```
+/// use bedload_lsm::fs::{DiskFs, Fs};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let space = DiskFs.space(directory.path())?;
+/// if space.free_bytes < space.total_bytes / 10 {
+///     println!("less than a tenth of the disk is free");
+/// }
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// What this user can still write.
@@ -155,6 +298,18 @@ pub struct Space {
 }
 
 /// A kind of file system, as far as a store cares.
+///
+/// ```
+/// use bedload_lsm::fs::{DiskFs, Fs, FsKind};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// match DiskFs.kind(directory.path())? {
+///     FsKind::Local => {}
+///     FsKind::Doubtful(name) => println!("on {name}: Store::warning tells so"),
+///     FsKind::Remote(name) => println!("on {name}: Store::open refuses it unless it is allowed"),
+/// }
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FsKind {
     /// A local disk.

@@ -37,6 +37,17 @@ pub trait KeyShape: Send + Sync + 'static {
 }
 
 /// One partition, only point keys: the shape of a plain map.
+///
+/// ```
+/// use bedload_lsm::Store;
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().open(directory.path())?; // the default shape
+/// store.put(b"user/42", b"Ann")?;
+/// assert!(store.get(b"user/42")?.is_some());
+/// assert_eq!(store.scan(..)?.count(), 1); // works, and orders what is in memory first
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PointKeys;
 
@@ -59,6 +70,19 @@ impl KeyShape for PointKeys {
 }
 
 /// One partition, every key scanned, no common prefix: the shape of a plain ordered map.
+///
+/// ```
+/// use bedload_lsm::{ScannedKeys, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = Store::options().shape(ScannedKeys).open(directory.path())?;
+/// for stop in ["Ely", "Cambridge", "March"] {
+///     store.put(stop.as_bytes(), b"")?;
+/// }
+/// let (first, _) = store.scan(..)?.next().expect("there are three")?;
+/// assert_eq!(first, b"Cambridge");
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScannedKeys;
 

@@ -1,7 +1,8 @@
 //! The hash index of a memtable: hash and record offset in eight bytes, open addressing, in shards.
 //!
-//! A shard doubles by itself when three quarters full, so growing never pauses the writer for longer than some µs; it needs
-//! no look at the keys, because the slot holds the hash. Keys whose 32-bit hashes agree are told apart in the arena.
+//! A shard doubles by itself when three quarters full, so growing pauses the writer for one sixty-fourth of the index at a
+//! time: some µs while small, some 80 µs for the 12,288 entries of a shard of 16,384 slots (at 800,000 entries in all). It
+//! needs no look at the keys, because the slot holds the hash. Keys whose 32-bit hashes agree are told apart in the arena.
 
 use super::arena::Offset;
 

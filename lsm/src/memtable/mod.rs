@@ -9,7 +9,8 @@
 //! Invariants: * at most one entry a key.
 //!             * a range tombstone acts on older memtables and runs only: whoever adds one removes what is inside here first.
 //!
-//! Owned by the writer; [`Memtable::seal`] makes it immutable and shareable. Nothing here allocates for an entry.
+//! Owned by the writer; [`Memtable::seal`] makes it immutable and shareable. Nothing here allocates for an entry, but when an
+//! index grows, and for a copy of the key of a value that has outgrown its record.
 
 mod arena;
 mod cursor;

@@ -5,9 +5,9 @@
 //!   leaves   [12 bytes of key, offset | … ≤ 128]   ties are settled in the arena
 //! ```
 //!
-//! Two levels only: a split moves the fences behind it, 24 bytes a leaf, once in 64 inserts; with a million entries that is
-//! some tens of ns an insert. An emptied leaf is unlinked and reused, so that a queue filled at its end and emptied at its
-//! head stays small.
+//! Two levels only: a split moves the leaves' heads behind it, 40 bytes a leaf, once in some 64 inserts; with a million
+//! entries that is some 5 µs, and less than 100 ns an insert. An emptied leaf is unlinked and reused, so that a queue filled
+//! at its end and emptied at its head stays small.
 
 use super::arena::{Arena, Offset};
 

@@ -1,22 +1,6 @@
 //! A block: up to 255 entries in key order, found by hash without searching or by key without unpacking.
 //!
-//! ```text
-//!    0  crc u32           over all that follows, seeded with file and offset
-//!    4  stored u32        bytes of the body in the file
-//!    8  raw u32           bytes of the body when decompressed
-//!   12  codec u8          13 flags u8 (1 has extents, 2 has scanned keys)
-//!   14  count u16         16 shared u16 (bytes of the shared prefix)     18 table u16 (a power of two)
-//!   20  tombstones u8     21 operands u8     22 expiring u8    23 clock u8 (0xff: none expires, or clocks are mixed)
-//!   24  key bytes u32     28 value bytes u32 (without extents)
-//!   32  first expiry u64  40 last expiry u64 (zero unless one clock stands at 23)
-//!   48  body: table    table × u8: the slot at (hash mod table), else further on; 0xff is empty
-//!             slots    count × { hash u32, offset u16 from the first entry }
-//!             prefix   shared bytes that all keys start with
-//!             entries  count × { flags u8, suffix length varint, suffix,
-//!                                [clock u8, at varint] [written varint]
-//!                                [length varint, value | offset u64, length u32, crc u32 of an extent] }
-//!   flags of an entry: 0–1 kind, 2 expires, 3 has `written`, 4 value is an extent
-//! ```
+//! Its bytes are drawn in [`crate::format`]: a header of 48 bytes, then table, slots, shared prefix and entries.
 //!
 //! Only the body is compressed. The *image* of a block is its header and the decompressed body; a [`Block`] is a view of an
 //! image. The checksum says that nothing was flipped; the arithmetic of the header is checked by [`Block::read`] and that

@@ -1,11 +1,6 @@
 //! The directory of a run: its sections, range tombstones and properties. Stays in memory while the run is open.
 //!
-//! ```text
-//!   sections varint, sections × section (see `section`)
-//!   ranges varint, ranges × { start, flag u8, end when the flag is 1 }      byte strings with a varint length
-//!   shape name, shape version u32, clocks 16 × u64
-//!   entries, tombstones, operands, expiring, key bytes, value bytes: varints;  codec u8
-//! ```
+//! Its bytes are drawn in [`crate::format`].
 //!
 //! Nothing in it is an offset: blocks of section after section stand from byte 0 on without gaps, then filter and index of
 //! section after section, then the directory. So every byte of the file belongs to exactly one part, which the arithmetic

@@ -1,10 +1,6 @@
 //! The last 64 bytes of a run's file: where an open starts.
 //!
-//! ```text
-//!    0  magic "BEDLRUN1"      8  format version u32     12  run id (16 bytes)     28  reserved u32, zero
-//!   32  directory offset u64  40  directory bytes u64
-//!   48  directory crc u32     52  file bytes u64        60  crc u32 over the 60 bytes before
-//! ```
+//! Drawn in [`crate::format`].
 
 use super::flaw::{Flaw, flaw};
 use crate::codec::{Reader, RunId, checksum};

@@ -12,9 +12,9 @@
 //!   └──────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! All numbers are little-endian. The footer's checksum covers the footer, which has that of the directory, which has those
-//! of filters and indexes; each block has its own; a block's entry has that of its long value (*extent*). Checksums are
-//! seeded with the run's id and the offset, so a block of another file, or of another place of this one, is damage too.
+//! The bytes are drawn, field by field, in [`crate::format`]: who changes one changes that page. The footer's checksum
+//! covers the footer, which has that of the directory, which has those of filters and indexes; each block has its own; a
+//! block's entry has that of its long value (*extent*).
 //!
 //! Invariants: * every byte of the file is under exactly one checksum, or is one that another covers or that guards itself.
 //!             * a run, once finished, never changes.

@@ -1,15 +1,7 @@
 //! A section: a bundle of whole partitions of useful size, with counts, a filter and an index of its blocks.
 //!
-//! ```text
-//!   in the directory   first key, last key, bytes of data, blocks, counts, clocks, lines of the filter, checksums
-//!   filter             zeros up to the next multiple of 64 in the file, then lines of 64 bytes (see `filter`)
-//!   index              blocks × u64: eight bytes of the block's first key, behind what all keys of the section share
-//!                      blocks × { offset u32 from the section's start, length in its low 24 bits, log2 of the block's
-//!                      table in the high 8: u32 }
-//! ```
-//!
-//! The checksum of the filter covers the zeros. A section of 1 MiB of 100-byte entries has about 70 blocks: 13 KiB of
-//! filter, 1 KiB of index.
+//! The bytes of its entry in the directory, of its filter and of its index are drawn in [`crate::format`]. A section of
+//! 1 MiB of 100-byte entries has about 70 blocks: 13 KiB of filter, 1 KiB of index.
 
 use std::ops::Range;
 

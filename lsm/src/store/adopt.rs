@@ -14,6 +14,48 @@ use crate::key::KeyRange;
 use crate::version::{Edit, RunFile, RunStack, Seals, StoredRun};
 
 /// A stack of foreign runs for a range of keys.
+///
+/// A worker takes over the keys from `m` on from another one, whose runs it can reach as local files:
+///
+/// ```
+/// use bedload_lsm::{AdoptedRun, AdoptedSource, AdoptedStack, KeyRange, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut old = Store::options().open(directory.path().join("old"))?;
+/// for stop in ["Cambridge", "Ely", "March", "Peterborough"] {
+///     old.put(stop.to_lowercase().as_bytes(), stop.as_bytes())?;
+/// }
+/// let frozen = old.freeze()?.wait()?; // keeps the files until it is dropped
+///
+/// let wanted = KeyRange::from("m".as_bytes()..);
+/// let mut stacks = Vec::new();
+/// for tile in frozen.tiles() {
+///     let range = tile.range.intersect(&wanted); // the clip: what else the runs hold stays out of sight
+///     if range.is_empty() {
+///         continue;
+///     }
+///     let mut runs = Vec::new();
+///     for slice in &tile.slices {
+///         let path = slice.run.path().expect("none of them was adopted lazily");
+///         runs.push(AdoptedRun {
+///             id: slice.run.id(),
+///             bytes: slice.run.bytes(),
+///             digest: *slice.run.digest(),
+///             source: AdoptedSource::File(path.to_owned()),
+///         });
+///     }
+///     stacks.push(AdoptedStack { range, runs });
+/// }
+///
+/// let mut new = Store::options().open(directory.path().join("new"))?;
+/// new.adopt(&stacks, frozen.clocks())?;
+/// assert_eq!(new.get(b"march")?.as_deref(), Some(&b"March"[..]));
+/// assert!(new.get(b"ely")?.is_none());
+/// old.release(frozen.seal());
+/// old.clip_to(.."m".as_bytes())?;
+/// assert!(old.get(b"march")?.is_none());
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdoptedStack {
     /// The keys it is taken for; what else the runs hold stays out of sight.
@@ -23,6 +65,8 @@ pub struct AdoptedStack {
 }
 
 /// A foreign run: name, what is known of its file, and where the bytes are.
+///
+/// See [`AdoptedStack`] for an example.
 #[derive(Clone, Debug)]
 pub struct AdoptedRun {
     /// Its name; also the name of the linked file.
@@ -36,6 +80,8 @@ pub struct AdoptedRun {
 }
 
 /// Where the bytes of a foreign run are.
+///
+/// See [`AdoptedStack`] for an example of files, and [`Source`] for one that fetches.
 #[derive(Clone, Debug)]
 pub enum AdoptedSource {
     /// A complete local file: hard-linked into a working directory on the same device.

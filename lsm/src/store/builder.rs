@@ -84,7 +84,7 @@ impl StoreOptions {
         self
     }
 
-    /// The knobs.
+    /// The knobs; see [`Tuning`]. Its `merge_bytes_per_second` not together with [`StoreOptions::env`], which has the rate.
     pub fn tuning(mut self, tuning: Tuning) -> StoreOptions {
         self.tuning = tuning;
         self
@@ -136,6 +136,26 @@ impl StoreOptions {
             let message = "memory is set for the store and by its Env: leave it to the Env";
             return Err(Error::new(ErrorKind::Fix, message));
         }
+        if self.env.is_some() && self.tuning.merge_bytes_per_second != 0 {
+            let message = "tuning.merge_bytes_per_second is set for the store and by its Env: leave it to the Env";
+            return Err(Error::new(ErrorKind::Fix, message));
+        }
         Store::open(directory.as_ref(), self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_environment_has_is_not_set_for_a_store() {
+        let env = Env::builder().threads(0).build().unwrap();
+        let tuning = Tuning { merge_bytes_per_second: 1, ..Tuning::default() };
+        for options in [Store::options().tuning(tuning), Store::options().memory(1 << 20)] {
+            let error = options.env(&env).open("is refused before it is created").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Fix);
+            assert!(error.to_string().ends_with("leave it to the Env"), "{error}");
+        }
     }
 }

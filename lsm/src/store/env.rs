@@ -43,6 +43,23 @@ pub(super) struct EnvInner {
 }
 
 /// Puts an [`Env`] together.
+///
+/// In a test, without threads: what happens in the background, and when, is the test's choice.
+///
+/// ```
+/// use bedload_lsm::{Env, Store};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let env = Env::builder().memory(1 << 20).threads(0).build()?;
+/// let mut store = Store::options().env(&env).open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// let frozen = store.freeze()?;
+/// assert_eq!(store.stats().runs, 0);
+/// let mut random = || 4; // which work comes first
+/// while env.step_background(&mut random) {}
+/// assert_eq!(store.stats().runs, 1);
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 pub struct EnvBuilder {
     fs: Option<Arc<dyn Fs>>,
     time: Option<Arc<dyn Time>>,

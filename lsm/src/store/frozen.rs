@@ -106,6 +106,24 @@ impl fmt::Debug for Frozen {
 }
 
 /// The runs of a frozen state; pinned until dropped.
+///
+/// For a checkpoint that builds on one before it, only what is new has to be shipped:
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = bedload_lsm::Store::options().open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// let first = store.freeze()?.wait()?;
+///
+/// store.put(b"b", b"2")?;
+/// let second = store.freeze()?.wait()?;
+/// match second.deltas_since(first.seal()) {
+///     Some(deltas) => assert_eq!(deltas.len(), 1), // lay these over the first
+///     None => unreachable!("nothing was released: else ship the stacks of all tiles"),
+/// }
+/// store.release(second.seal()); // once the second checkpoint is confirmed
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct FrozenStacks {
     seal: u64,
@@ -139,7 +157,7 @@ impl FrozenStacks {
     }
 
     /// The runs of the seals behind `seal`, oldest first: what must be laid over the state of `seal` to get this one.
-    /// `None` when some of them are not pinned any more.
+    /// `None` when some of them are not pinned: released since, or from before the first freeze.
     pub fn deltas_since(&self, seal: u64) -> Option<Vec<Delta>> {
         if seal < self.state.complete_after {
             return None;
@@ -154,6 +172,8 @@ impl FrozenStacks {
 }
 
 /// A tile of a frozen state.
+///
+/// See [`AdoptedStack`](crate::AdoptedStack) for an example.
 #[derive(Clone, Debug)]
 pub struct FrozenTile {
     /// Its keys: what clips the runs of its slices.
@@ -163,6 +183,8 @@ pub struct FrozenTile {
 }
 
 /// A run as a tile sees it.
+///
+/// See [`AdoptedStack`](crate::AdoptedStack) for an example.
 #[derive(Clone, Debug)]
 pub struct FrozenSlice {
     /// The run.
@@ -176,6 +198,8 @@ pub struct FrozenSlice {
 }
 
 /// The run that one seal became.
+///
+/// See [`FrozenStacks`] for an example.
 #[derive(Clone, Debug)]
 pub struct Delta {
     /// The run.
@@ -185,6 +209,19 @@ pub struct Delta {
 }
 
 /// A pinned run: its file stays for as long as this lives.
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = bedload_lsm::Store::options().open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// let frozen = store.freeze()?.wait()?;
+/// let run = frozen.tiles().next().expect("tiles cover every key").slices[0].run.clone();
+/// run.verify()?; // reads all of it
+/// let file = std::fs::read(run.path().expect("it is a file of the store"))?;
+/// assert_eq!(file.len() as u64, run.bytes());
+/// assert_eq!(blake3::hash(&file).as_bytes(), run.digest());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct RunRef(pub(super) Arc<RunFile>);
 

@@ -318,7 +318,7 @@ impl Store {
     fn swap_active(&mut self, capacity: usize, frozen: bool) -> Option<Arc<FrozenCell>> {
         self.core.expected_entries.store(self.active.len(), Ordering::Relaxed);
         let spare = self.core.board.take_spare(capacity);
-        // Without a spare the index starts small: clearing a large one takes ms, and its shards grow in some µs each.
+        // Without a spare the index starts small: clearing a large one takes ms, and its shards grow one by one.
         let next = spare.unwrap_or_else(|| Memtable::with_capacity(capacity, 0));
         let table = std::mem::replace(&mut self.active, next);
         let sealed = SealedTable {

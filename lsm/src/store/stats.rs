@@ -68,6 +68,17 @@ pub struct Stats {
 }
 
 /// A tile and its stack.
+///
+/// ```
+/// # let directory = tempfile::tempdir().unwrap();
+/// let mut store = bedload_lsm::Store::options().open(directory.path())?;
+/// store.put(b"a", b"1")?;
+/// store.flush()?;
+/// let stats = store.stats();
+/// let tile = &stats.tiles[0];
+/// assert_eq!((stats.tiles.len(), tile.slices, tile.entries), (1, 1, 1));
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TileStats {

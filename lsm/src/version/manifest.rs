@@ -1,16 +1,10 @@
 //! Makes a version durable: the whole of it, written beside the old one and renamed over it.
 //!
-//! ```text
-//!   VERSION.new   magic "BEDLVER1" · u32 format · body · u32 crc of all before
-//!   body          u8 clean · u64 number, seal · 16 × u64 clocks · shape name (framed), u32 shape version
-//!                 runs: count, then each: 16 B id · u64 bytes · 32 B BLAKE3 · u8 foreign
-//!                 tiles: count, then each: start (framed) · slices: count, then each: run index, first seal, last seal − first
-//! ```
+//! Its bytes are drawn in [`crate::format`].
 //!
-//! Counts and indexes are varints. A version of twenty tiles and a few hundred slices is some KiB: writing all of it takes
-//! about as long as creating a file does (tens of µs), happens once per flush or merge on a worker, and leaves nothing to
-//! replay, so there is no log of edits. A reader finds either the old version or the new one; a `VERSION.new` is of an
-//! interrupted write and is removed.
+//! A version of twenty tiles and a few hundred slices is some KiB: writing all of it takes about as long as creating a file
+//! does (tens of µs), happens once per flush or merge on a worker, and leaves nothing to replay, so there is no log of
+//! edits. A reader finds either the old version or the new one; a `VERSION.new` is of an interrupted write and is removed.
 //!
 //! Synced stores write run, directory of the run, version, its name: what names another thing becomes durable after it.
 
