@@ -1,5 +1,5 @@
 //! Asks the processor for a cache line that will be read soon.
-#![expect(unsafe_code, reason = "the prefetch intrinsic takes a raw pointer")]
+#![cfg_attr(not(miri), expect(unsafe_code, reason = "the prefetch intrinsic takes a raw pointer"))]
 
 /// Brings the line of the first byte of `bytes` into the cache, without waiting for it. Does nothing where it cannot.
 #[inline]
