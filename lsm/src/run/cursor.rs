@@ -227,7 +227,7 @@ impl Cursor for RunCursor<'_> {
         {
             return self.place(slot - 1);
         }
-        let end = bound.map_or(sections.len(), |bound| sections.partition_point(|section| *section.first < *bound));
+        let end = bound.map_or(sections.len(), |bound| self.run.directory.starting_from(bound));
         let Some(number) = end.checked_sub(1) else {
             self.placed = false;
             return Ok(());
