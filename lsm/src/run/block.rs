@@ -326,15 +326,7 @@ impl<'a> Block<'a> {
     /// Decodes what stands behind an entry's key.
     #[inline]
     pub fn entry(&self, flags: u8, tail: usize) -> Result<StoredEntry, Flaw> {
-        let kind = match flags & KIND_BITS {
-            0 => Kind::Value,
-            1 if flags == Kind::Tombstone as u8 => Kind::Tombstone,
-            2 => Kind::Operand,
-            _ => return Err(flaw(format_args!("entry with flags {flags:#x}"))),
-        };
-        if flags & !(KIND_BITS | EXPIRES | HAS_WRITTEN | IS_EXTENT) != 0 {
-            return Err(flaw(format_args!("entry with flags {flags:#x}")));
-        }
+        let kind = kind_of(flags)?;
         if kind == Kind::Tombstone {
             return Ok(StoredEntry { kind, expiry: None, written: 0, value: StoredValue::Inline(tail..tail) });
         }
@@ -364,6 +356,19 @@ impl<'a> Block<'a> {
         let (slots, _) = slots.as_chunks::<SLOT_BYTES>();
         slots.iter().map(|[a, b, c, d, ..]| u32::from_le_bytes([*a, *b, *c, *d]))
     }
+}
+
+/// What an entry with these flags is.
+#[inline]
+pub(super) fn kind_of(flags: u8) -> Result<Kind, Flaw> {
+    match flags & KIND_BITS {
+        _ if flags & !(KIND_BITS | EXPIRES | HAS_WRITTEN | IS_EXTENT) != 0 => {}
+        0 => return Ok(Kind::Value),
+        1 if flags == Kind::Tombstone as u8 => return Ok(Kind::Tombstone),
+        2 => return Ok(Kind::Operand),
+        _ => {}
+    }
+    Err(flaw(format_args!("entry with flags {flags:#x}")))
 }
 
 /// Walks through an image in every way, for tests and fuzz targets: whatever the bytes, nothing panics.

@@ -8,12 +8,12 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
-use super::block::{Block, HAS_EXTENTS, HEADER_BYTES, Header, Layout, StoredEntry, StoredValue};
+use super::block::{Block, HAS_EXTENTS, HEADER_BYTES, Header, Layout, StoredEntry, StoredValue, kind_of};
 use super::directory::Properties;
 use super::flaw::Flaw;
 use super::reader::{Keep, Run, RunBytes, check_block};
 use super::section::{ClockSpan, ClockSpans};
-use crate::entry::{Entry, Expiry};
+use crate::entry::{Entry, Expiry, Kind};
 use crate::error::Result;
 use crate::iter::Cursor;
 
@@ -281,6 +281,12 @@ impl Cursor for RunCursor<'_> {
             }
         };
         Ok(Entry { kind, value, expiry, written })
+    }
+
+    #[inline]
+    fn kind(&self) -> Result<Kind> {
+        assert!(self.placed, "only at a key there is an entry");
+        kind_of(self.flags).map_err(|flaw| self.run.damaged(self.offset, flaw))
     }
 }
 
