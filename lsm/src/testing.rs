@@ -40,7 +40,7 @@ pub fn check_block(image: &[u8]) {
 /// `Damaged` or `Fix` with the place.
 pub fn read_run(bytes: Vec<u8>, mapped: bool) -> Result<usize> {
     let source = Arc::new(Bytes { bytes, mapped, path: PathBuf::from("sample.run") });
-    let run = Run::open(source, ID, Arc::new(BlockCache::new(1 << 20)), &PointKeys)?;
+    let run = Run::open(source, ID, Arc::new(BlockCache::new(1 << 20)), Arc::new(PointKeys))?;
     let mut cursor = run.cursor();
     let mut count = 0;
     cursor.seek(&[])?;

@@ -22,6 +22,9 @@ use crate::entry::{CLOCKS_MAX, Clocks, KEY_BYTES_MAX};
 use crate::key::{KeyRange, RangeSet, prefix64, shared_prefix};
 
 const SHAPE_NAME_BYTES_MAX: usize = 255;
+/// The longest directory, in bytes: as much as a hostile footer may make its reader allocate. Sections grow with the
+/// directory (see `writer`), so that it stays far below: 100-byte keys reach it in a run of 60 TB.
+pub(super) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
 
 /// What a run says about itself as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]

@@ -271,7 +271,7 @@ fn blocks_that_are_not_mapped_or_are_compressed_live_in_the_cache() {
         let (bytes, _) = plan.write(&model);
         let cache = Arc::new(BlockCache::new(8 << 20));
         let source = Arc::new(Bytes { bytes, is_mapped });
-        let run = Run::open(source, ID, Arc::clone(&cache), &*plan.shape).unwrap();
+        let run = plan.open_source(source, ID, Arc::clone(&cache)).unwrap();
         let mut sweep = run.sweep();
         sweep.seek(&[]).unwrap();
         while sweep.key().is_some() {
