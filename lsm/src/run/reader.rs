@@ -469,8 +469,13 @@ impl Run {
                 self.damaged(offset, flaw(format_args!("value of {length} bytes, which reaches behind the data")))
             );
         }
-        let mapped = self.source.mapped().is_some();
-        if !mapped && let Some(cached) = self.cache.peek(self.ordinal, offset).filter(|cached| cached.len() == bytes) {
+        let cached = match keep {
+            // What is mapped is never put into the cache.
+            _ if self.source.mapped().is_some() => None,
+            Keep::Cached => self.cache.get(self.ordinal, offset),
+            Keep::Passing => self.cache.peek(self.ordinal, offset),
+        };
+        if let Some(cached) = cached.filter(|cached| cached.len() == bytes) {
             return Ok(RunBytes::whole(cached));
         }
         let value = self.read(offset, bytes)?;

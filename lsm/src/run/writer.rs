@@ -7,6 +7,7 @@
 //!               or within one that is four times as large.
 //!             * every distinct scan prefix of a section is in its filter, also from copied blocks.
 //!             * a copied block is checked entry by entry; nothing that another file claims goes on unchecked.
+//!             * memory stays near the size of one block, filters and indexes, however long values are.
 //!
 //! One thread. Dropping a writer abandons the file; its name is the caller's to remove.
 //!
@@ -238,6 +239,12 @@ impl RunWriter {
         self.properties.entries
     }
 
+    /// What the buffer holds on to.
+    #[cfg(test)]
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Ends block and section where the next key does not go into them any more.
     fn make_room(&mut self, key: &[u8], tail_bytes: usize) -> Result<()> {
         let target = self.settings.block_bytes.min(ENTRIES_BYTES_MAX);
@@ -422,12 +429,21 @@ impl RunWriter {
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;
+        if bytes.len() >= BUFFER_BYTES {
+            // Long as it is, it needs no copy.
+            self.flush()?;
+            self.hasher.update(bytes);
+            return self.file.append(bytes);
+        }
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() < BUFFER_BYTES { Ok(()) } else { self.flush() }
     }
 
     /// Hands what is buffered to the digest and to the file.
     fn flush(&mut self) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         self.hasher.update(&self.buffer);
         self.file.append(&self.buffer)?;
         self.buffer.clear();
