@@ -38,7 +38,7 @@ mod flaw;
 mod footer;
 mod prefetch;
 mod reader;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod reseal;
 mod section;
 mod verify;
@@ -51,4 +51,6 @@ mod tests;
 pub(crate) use block::walk_block;
 pub(crate) use cursor::{RunBlock, RunCursor};
 pub(crate) use reader::{Found, Run, RunBytes};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use reseal::Seals;
 pub(crate) use writer::{RunSettings, RunWriter};
