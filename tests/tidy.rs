@@ -119,6 +119,8 @@ fn walk(directory: &Path, path: &str, files: &mut Vec<File>) {
                 walk(&entry.path(), &path, files);
             }
         } else if kind.is_file()
+            // In a linked worktree it is a file.
+            && name != ".git"
             && let Ok(text) = fs::read_to_string(entry.path())
         {
             files.push(File { path, text });

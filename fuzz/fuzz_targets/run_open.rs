@@ -3,12 +3,12 @@
 
 use std::sync::OnceLock;
 
-use bedload_lsm::ErrorKind;
+use bedload_lsm::{Codec, ErrorKind};
 use libfuzzer_sys::fuzz_target;
 
 fn sample() -> &'static [u8] {
     static SAMPLE: OnceLock<Vec<u8>> = OnceLock::new();
-    SAMPLE.get_or_init(|| bedload_lsm::testing::sample_run().expect("memory takes it"))
+    SAMPLE.get_or_init(|| bedload_lsm::testing::sample_run(Codec::None).expect("memory takes it"))
 }
 
 // The first byte says how it is read; then four bytes are one mutation: where (three bytes), and what.

@@ -6,6 +6,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{Error, ErrorKind};
+
+/// How much of a wrong name an error quotes.
+const NAME_CHARS_QUOTED: usize = 80;
+
 /// The bytes ended before the value did, or a value is out of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
@@ -46,12 +51,6 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(|[byte]| byte)
-    }
-
-    /// Two bytes, little-endian.
-    #[inline]
-    pub fn u16(&mut self) -> Result<u16, Malformed> {
-        self.array().map(u16::from_le_bytes)
     }
 
     /// Four bytes, little-endian.
@@ -165,8 +164,10 @@ pub fn prefix_hash32(prefix: &[u8]) -> u32 {
 ///
 /// let id = RunId { opening: 0x7f3a91c20b5d4e18, sequence: 42 };
 /// assert_eq!(id.to_string(), "7f3a91c20b5d4e18-0000002a");
-/// assert_eq!(id.to_string().parse(), Ok(id));
-/// assert!("7f3a91c20b5d4e18-2a".parse::<RunId>().is_err());
+/// assert_eq!(id.to_string().parse::<RunId>()?, id);
+/// let error = "7f3a91c20b5d4e18-2a".parse::<RunId>().unwrap_err();
+/// assert_eq!(error.kind(), bedload_lsm::ErrorKind::Fix);
+/// # Ok::<(), bedload_lsm::Error>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RunId {
@@ -186,7 +187,7 @@ impl RunId {
     }
 
     /// Reads what [`RunId::to_bytes`] wrote.
-    pub fn read(reader: &mut Reader<'_>) -> Result<RunId, Malformed> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<RunId, Malformed> {
         Ok(RunId { opening: reader.u64()?, sequence: reader.u64()? })
     }
 
@@ -197,7 +198,15 @@ impl RunId {
 
     /// Reads a name made by [`RunId::file_name`]; anything else is not the file of a run.
     pub fn from_file_name(name: &str) -> Option<RunId> {
-        name.strip_suffix(".run")?.parse().ok()
+        RunId::parse(name.strip_suffix(".run")?)
+    }
+
+    fn parse(text: &str) -> Option<RunId> {
+        let (opening, sequence) = text.split_once('-')?;
+        let parse = |digits| u64::from_str_radix(digits, 16).ok();
+        let id = RunId { opening: parse(opening)?, sequence: parse(sequence)? };
+        // One spelling only: no sign, no upper case, no missing zeros.
+        (id.to_string() == text).then_some(id)
     }
 }
 
@@ -213,15 +222,19 @@ impl fmt::Debug for RunId {
     }
 }
 
+/// Fails with `Fix` on any other spelling than the one that [`fmt::Display`] has.
 impl FromStr for RunId {
-    type Err = Malformed;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<RunId, Malformed> {
-        let (opening, sequence) = text.split_once('-').ok_or(Malformed)?;
-        let parse = |digits| u64::from_str_radix(digits, 16).map_err(|_| Malformed);
-        let id = RunId { opening: parse(opening)?, sequence: parse(sequence)? };
-        // One spelling only: no sign, no upper case, no missing zeros.
-        if id.to_string() == text { Ok(id) } else { Err(Malformed) }
+    fn from_str(text: &str) -> Result<RunId, Error> {
+        RunId::parse(text).ok_or_else(|| {
+            let head: String = text.chars().take(NAME_CHARS_QUOTED).collect();
+            let message = format!(
+                "{head:?} is not the name of a run: expected two hexadecimal numbers in lower case, of sixteen and at least \
+                 eight digits, as in 7f3a91c20b5d4e18-0000002a"
+            );
+            Error::new(ErrorKind::Fix, message)
+        })
     }
 }
 
@@ -266,6 +279,17 @@ mod tests {
                 prop_assert_eq!(id.file_name(), name);
             }
         }
+    }
+
+    #[test]
+    fn a_wrong_name_is_told_with_the_right_form() {
+        for name in ["", "7f3a91c20b5d4e18-2a", "7F3A91C20B5D4E18-0000002A", "+f3a91c20b5d4e18-0000002a", "../a-b\n"] {
+            let error = name.parse::<RunId>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Fix);
+            assert!(error.to_string().starts_with(&format!("{name:?} is not the name of a run: expected ")), "{error}");
+        }
+        let long = "a".repeat(1 << 20).parse::<RunId>().unwrap_err();
+        assert!(long.to_string().len() < 400, "an error quotes the beginning of a long name");
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub(crate) trait Cursor {
 
     /// The entry here. Only at a key.
     fn entry(&self) -> Result<Entry<'_>>;
+
+    /// What the entry here is, without reading its value. Only at a key.
+    fn kind(&self) -> Result<Kind>;
 }
 
 /// Which way a merge goes.
@@ -243,7 +246,7 @@ impl<'a, C: Cursor> Merge<'a, C> {
             };
             self.shown = 1 + self.order[1..].iter().take_while(alike).count();
             self.result = Shown::Source(head);
-            if self.sources[head].cursor.entry()?.kind == Kind::Operand {
+            if self.sources[head].cursor.kind()? == Kind::Operand {
                 self.fold_group()?;
             }
             return Ok(());

@@ -7,14 +7,18 @@ use crate::cache::BlockCache;
 use crate::codec::{RunId, hash32};
 use crate::entry::{ClockId, Clocks, Entry, Expiry};
 use crate::error::{Error, Result};
+use crate::fold::{Fold, Rule, Rules};
 use crate::fs::{Appender, Source};
-use crate::iter::Cursor;
+use crate::iter::{self, Cursor, Merge};
 use crate::key::{KeyRange, PointKeys};
-use crate::run::{Run, RunSettings, RunWriter, walk_block};
+use crate::options::Codec;
+use crate::run::{Run, RunCursor, RunSettings, RunWriter, Seals, walk_block};
 use crate::version::decode_version;
 
 /// The name of the run that [`sample_run`] makes and [`read_run`] expects.
 const ID: RunId = RunId { opening: 1, sequence: 1 };
+/// The name of what [`merge_run`] writes.
+const MERGED: RunId = RunId { opening: 1, sequence: 2 };
 
 /// Decodes a version.
 ///
@@ -39,8 +43,7 @@ pub fn check_block(image: &[u8]) {
 /// # Errors
 /// `Damaged` or `Fix` with the place.
 pub fn read_run(bytes: Vec<u8>, mapped: bool) -> Result<usize> {
-    let source = Arc::new(Bytes { bytes, mapped, path: PathBuf::from("sample.run") });
-    let run = Run::open(source, ID, Arc::new(BlockCache::new(1 << 20)), &PointKeys)?;
+    let run = open_run(bytes, mapped, ID)?;
     let mut cursor = run.cursor();
     let mut count = 0;
     cursor.seek(&[])?;
@@ -62,6 +65,80 @@ pub fn read_run(bytes: Vec<u8>, mapped: bool) -> Result<usize> {
     Ok(count)
 }
 
+/// Sets the checksums of `changed`, a sample with other bytes in it, right: what is wrong is found behind them, or not.
+///
+/// # Panics
+/// When `sample` is no whole run, or `changed` of another length.
+pub fn reseal_run(sample: &[u8], changed: &mut [u8]) {
+    assert_eq!(sample.len(), changed.len(), "checksums stand where the sample has them");
+    Seals::of(sample, ID).seal(changed);
+}
+
+/// How [`merge_run`] goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Merging {
+    /// Reads from a map.
+    pub mapped: bool,
+    /// Copies whole blocks where that is possible.
+    pub copies: bool,
+    /// Codec of the output.
+    pub codec: Codec,
+}
+
+/// Opens bytes as a run and merges it as a compaction does, alone or over the run `older`; returns how many entries came
+/// out.
+///
+/// # Errors
+/// `Damaged` or `Fix` with the place.
+///
+/// # Panics
+/// When what came out is not whole: something wrong went on under new checksums.
+pub fn merge_run(bytes: Vec<u8>, older: Option<Vec<u8>>, how: Merging) -> Result<usize> {
+    let Merging { mapped, copies, codec } = how;
+    let run = open_run(bytes, mapped, ID)?;
+    let older = older.map(|bytes| open_run(bytes, mapped, ID)).transpose()?;
+    let runs = [Some(&run), older.as_ref()];
+    let sources = runs.iter().flatten().map(|run| iter::Source { cursor: run.sweep(), ranges: run.ranges() });
+    let sink = Sink::default();
+    let mut writer = sample_writer(&sink, codec, MERGED);
+    let mut merge = Merge::new(sources.collect(), &Appending);
+    merge.seek(&[])?;
+    while let Some(key) = merge.key() {
+        let lone = merge.lone_source().filter(|_| copies);
+        let block = match lone {
+            Some((source, _)) => merge.cursor(source).block_ahead()?,
+            None => None,
+        };
+        let next = lone.and_then(|(_, next)| next);
+        if let Some(block) = block.filter(|block| next.is_none_or(|next| block.last_key() < next)) {
+            writer.add_block(&block)?;
+            merge.skip_lone(RunCursor::skip_block)?;
+        } else {
+            writer.add(key, hash32(key), merge.entry()?)?;
+            merge.step()?;
+        }
+    }
+    let entries = writer.entries() as usize;
+    writer.finish(&Clocks::default(), false)?;
+    let merged = open_run(sink.take(), mapped, MERGED);
+    merged.and_then(|merged| merged.verify()).expect("what a merge wrote is whole");
+    Ok(entries)
+}
+
+/// Lists, under every key.
+struct Appending;
+
+impl Rules for Appending {
+    fn rule(&self, _key: &[u8]) -> Option<Rule> {
+        Some(Rule { fold: Fold::Append, clock: Some(ClockId(1)) })
+    }
+}
+
+fn open_run(bytes: Vec<u8>, mapped: bool, id: RunId) -> Result<Run> {
+    let source = Arc::new(Bytes { bytes, mapped, path: PathBuf::from("sample.run") });
+    Run::open(source, id, Arc::new(BlockCache::new(1 << 20)), Arc::new(PointKeys))
+}
+
 /// Switches the bug on that the search through schedules must find: files are deleted under one holder.
 #[cfg(shuttle)]
 pub fn seed_bug(on: bool) {
@@ -72,11 +149,9 @@ pub fn seed_bug(on: bool) {
 ///
 /// # Errors
 /// None: it is written to memory.
-pub fn sample_run() -> Result<Vec<u8>> {
+pub fn sample_run(codec: Codec) -> Result<Vec<u8>> {
     let sink = Sink::default();
-    let settings = RunSettings { block_bytes: 512, section_bytes: 1024, ..RunSettings::default() };
-    let path = PathBuf::from("sample.run");
-    let mut writer = RunWriter::new(Box::new(sink.clone()), path, ID, Arc::new(PointKeys), settings);
+    let mut writer = sample_writer(&sink, codec, ID);
     writer.add_range(KeyRange::from("x".."y"));
     for number in 0u32..60 {
         let key = format!("key-{number:04}");
@@ -91,7 +166,12 @@ pub fn sample_run() -> Result<Vec<u8>> {
     }
     writer.add(b"long", hash32(b"long"), Entry::value(&[7; 9000], None))?;
     writer.finish(&Clocks::default(), false)?;
-    Ok(sink.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    Ok(sink.take())
+}
+
+fn sample_writer(sink: &Sink, codec: Codec, id: RunId) -> RunWriter {
+    let settings = RunSettings { block_bytes: 512, section_bytes: 1024, codec, ..RunSettings::default() };
+    RunWriter::new(Box::new(sink.clone()), PathBuf::from("sample.run"), id, Arc::new(PointKeys), settings)
 }
 
 /// A file in memory.
@@ -127,6 +207,12 @@ impl Source for Bytes {
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 
+impl Sink {
+    fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl Appender for Sink {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
@@ -148,8 +234,20 @@ mod tests {
 
     #[test]
     fn the_sample_is_whole() {
-        let bytes = sample_run().unwrap();
-        assert_eq!(read_run(bytes.clone(), true).unwrap(), 61);
-        assert_eq!(read_run(bytes, false).unwrap(), 61);
+        for number in 0..8 {
+            let codec = if number & 1 == 0 { Codec::None } else { packed() };
+            let how = Merging { mapped: number & 2 == 0, copies: number & 4 == 0, codec };
+            let bytes = sample_run(codec).unwrap();
+            assert_eq!(read_run(bytes.clone(), how.mapped).unwrap(), 61);
+            assert_eq!(merge_run(bytes.clone(), None, how).unwrap(), 61);
+            assert_eq!(merge_run(bytes.clone(), Some(bytes), how).unwrap(), 61);
+        }
+    }
+
+    fn packed() -> Codec {
+        #[cfg(feature = "lz4")]
+        return Codec::Lz4;
+        #[cfg(not(feature = "lz4"))]
+        Codec::None
     }
 }

@@ -104,7 +104,7 @@ fn picture_of(version: &Version, merging: &[Area]) -> Picture {
     });
     Picture {
         tiles: tiles.collect(),
-        runs: runs.iter().map(|run| RunPicture { bytes: run.stats_in(&KeyRange::all()).bytes }).collect(),
+        runs: runs.iter().map(|run| RunPicture { bytes: run.stats().bytes }).collect(),
         jobs: jobs.collect(),
     }
 }

@@ -356,6 +356,11 @@ mod tests {
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         let directory = root.join("outer").join("inner");
         DiskFs.create_dir(&directory).unwrap();
+        let open = root.join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, Permissions::from_mode(0o755)).unwrap();
+        DiskFs.create_dir(&open).unwrap();
+        assert_eq!(mode(&open), 0o755, "a directory that exists keeps its mode");
         DiskFs.create_new(&directory.join("a")).unwrap().finish().unwrap();
         let _lock = DiskFs.lock(&directory.join("LOCK"), "me").unwrap();
         assert_eq!(mode(&root.join("outer")), 0o700);

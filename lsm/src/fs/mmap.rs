@@ -1,10 +1,19 @@
 //! A finished file as shared memory: reads without a copy or a system call.
 //!
-//! The one place of this directory with `unsafe`. A mapping is sound only while nobody changes the file: the store never
-//! writes to or truncates a finished file, its directories are closed to other users, and its lock keeps a second store out.
-//! What is left is somebody who cuts a file short behind the store's back, or a disk that cannot deliver a page: the kernel
-//! then ends the process with SIGBUS, and state comes back from the last checkpoint. Who wants an error instead reads with
-//! [`ReadMode::Pread`](super::ReadMode::Pread).
+//! The one place of this directory with `unsafe`. A mapping is sound only while nobody changes the file:
+//!
+//! | who could | what keeps them from it |
+//! |---|---|
+//! | the store | it never writes to or truncates a file that has a run's name; removing a name leaves a map as it is |
+//! | a second store | the lock of the directory |
+//! | another user | mode 0600 of each file that the store creates, wherever links to it stand; directories that it creates have 0700 |
+//! | a file that came from elsewhere, by a link | the mode it has there: whoever hands it over answers for its writers |
+//! | the same user, root | nothing: they must not touch the files of a store that is open |
+//!
+//! What happens if they do: a file that was cut short, like a disk that cannot deliver a page, ends the process with SIGBUS at
+//! the next read behind its new end; its state comes back from the last checkpoint. Bytes that are overwritten in place under
+//! a map are undefined behaviour to the compiler; in practice a read sees old or new ones, and checksums are not asked again
+//! for blocks that were verified before. Who wants errors instead reads with [`ReadMode::Pread`](super::ReadMode::Pread).
 #![expect(unsafe_code, reason = "a memory map cannot be made without")]
 
 use std::fs::File;
@@ -26,10 +35,11 @@ pub(super) struct MappedSource {
 impl MappedSource {
     /// Maps all of `file`, which was opened from `path`; an empty file gives an empty slice.
     pub(super) fn new(file: &File, path: &Path) -> Result<MappedSource> {
-        // SAFETY: the bytes of a map must not change while it lives. Files are written by append only before they are
-        // finished and immutable afterwards: `Fs` has no operation that truncates or overwrites one, and who maps a file asks
-        // for a finished one. Directories of mode 0700 and the lock keep others from doing it. Cutting the file from outside
-        // all the same ends the process with SIGBUS (see the head of this file).
+        // SAFETY: the bytes of a map must not change while it lives. `Fs` appends to a file only until it is finished, and who
+        // maps one asks for a finished one; the one operation that truncates, `lock`, is for lock files, which are not mapped.
+        // Other stores are kept away by the lock of the directory, other users by the mode 0600 of the file; that the same
+        // user and root do not change it is what `ReadMode::Mmap` asks of them. The head of this file says what happens if
+        // they do.
         let map = unsafe { Mmap::map(file) }.map_err(|cause| Error::io("map", path, cause))?;
         Ok(MappedSource { map, path: path.to_owned() })
     }

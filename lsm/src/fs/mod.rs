@@ -45,8 +45,9 @@ pub use self::memory::MemoryFs;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ReadMode {
-    /// Through a shared memory map: no copy, no system call. A file that is cut short behind the store's back, or a disk
-    /// error, ends the process (SIGBUS); its state comes back from the last checkpoint.
+    /// Through a shared memory map: no copy, no system call. Nobody may change the files of a store while it is open: not the
+    /// same user by another program, not root. A file that is cut short behind the store's back, or a disk error, ends the
+    /// process (SIGBUS); its state comes back from the last checkpoint.
     #[default]
     Mmap,
     /// By positioned reads into the block cache: disk errors are errors.
@@ -99,8 +100,9 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// The files of a directory, without its subdirectories, in the order of their names.
     fn read_dir(&self, path: &Path) -> Result<Vec<FileInfo>>;
 
-    /// Creates a directory (mode 0700) and its missing parents; success when it exists. The new directories are durable
-    /// (not so the names that are put into them).
+    /// Creates a directory and its missing parents, all with mode 0700 whatever the umask; success when it exists. One that
+    /// exists keeps the mode it has, also when others may enter it: what keeps them from the store's files then is the mode
+    /// 0600 of each. The new directories are durable (not so the names that are put into them).
     fn create_dir(&self, path: &Path) -> Result<()>;
 
     /// Makes the names in a directory durable.

@@ -2,7 +2,7 @@
 
 use super::arena::{Arena, Offset};
 use super::ordered::{Ordered, Position};
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 use crate::error::Result;
 use crate::iter::Cursor;
 
@@ -99,5 +99,10 @@ impl Cursor for MemCursor<'_> {
     fn entry(&self) -> Result<Entry<'_>> {
         let shown = self.shown.expect("only at a key");
         Ok(self.arena.entry(self.offset(shown).expect("it shows a key")))
+    }
+
+    #[inline]
+    fn kind(&self) -> Result<Kind> {
+        Ok(self.entry()?.kind)
     }
 }

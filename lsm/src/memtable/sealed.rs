@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::arena::Offset;
 use super::{MemCursor, Memtable};
-use crate::entry::Entry;
+use crate::entry::{Entry, Kind};
 use crate::error::Result;
 use crate::iter::Cursor;
 use crate::key::{KeyRange, RangeSet};
@@ -143,5 +143,10 @@ impl Cursor for SealedCursor<'_> {
             Inner::Indexed(cursor) => cursor.entry(),
             Inner::Sorted { sealed, order, at } => Ok(sealed.table.arena.entry(order[*at])),
         }
+    }
+
+    #[inline]
+    fn kind(&self) -> Result<Kind> {
+        Ok(self.entry()?.kind)
     }
 }

@@ -237,7 +237,7 @@ impl<'a> Block<'a> {
 
     /// Decodes the key of the entry at `at`.
     #[inline]
-    fn spot_at(&self, at: usize) -> Result<Spot<'a>, Flaw> {
+    pub fn spot_at(&self, at: usize) -> Result<Spot<'a>, Flaw> {
         let mut reader = Reader::new(self.image.get(at..).unwrap_or(&[]));
         let flags = reader.u8()?;
         let suffix = reader.framed(KEY_BYTES_MAX - self.layout.shared)?;
@@ -271,6 +271,16 @@ impl<'a> Block<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a search for `hash` comes to `slot`, over slots that there are.
+    #[inline]
+    pub fn leads_to(&self, slot: usize, hash: u32) -> bool {
+        let table = self.image.get(HEADER_BYTES..self.layout.slots_at).unwrap_or(&[]);
+        let mask = table.len().wrapping_sub(1);
+        let mut cells = (0..table.len()).map(|step| usize::from(table[(hash as usize).wrapping_add(step) & mask]));
+        // What is empty is behind all slots too.
+        cells.find(|found| *found == slot || *found >= self.count()) == Some(slot)
     }
 
     /// The first slot whose key is not smaller than `key`; `count` when all are.
@@ -310,15 +320,7 @@ impl<'a> Block<'a> {
     /// Decodes what stands behind an entry's key.
     #[inline]
     pub fn entry(&self, flags: u8, tail: usize) -> Result<StoredEntry, Flaw> {
-        let kind = match flags & KIND_BITS {
-            0 => Kind::Value,
-            1 if flags == Kind::Tombstone as u8 => Kind::Tombstone,
-            2 => Kind::Operand,
-            _ => return Err(flaw(format_args!("entry with flags {flags:#x}"))),
-        };
-        if flags & !(KIND_BITS | EXPIRES | HAS_WRITTEN | IS_EXTENT) != 0 {
-            return Err(flaw(format_args!("entry with flags {flags:#x}")));
-        }
+        let kind = kind_of(flags)?;
         if kind == Kind::Tombstone {
             return Ok(StoredEntry { kind, expiry: None, written: 0, value: StoredValue::Inline(tail..tail) });
         }
@@ -341,13 +343,19 @@ impl<'a> Block<'a> {
         };
         Ok(StoredEntry { kind, expiry, written, value })
     }
+}
 
-    /// Looks up every hash in order: what a filter over the block's keys is built from.
-    pub fn hashes(&self) -> impl Iterator<Item = u32> {
-        let slots = self.image.get(self.layout.slots_at..self.layout.prefix_at).unwrap_or(&[]);
-        let (slots, _) = slots.as_chunks::<SLOT_BYTES>();
-        slots.iter().map(|[a, b, c, d, ..]| u32::from_le_bytes([*a, *b, *c, *d]))
+/// What an entry with these flags is.
+#[inline]
+pub(super) fn kind_of(flags: u8) -> Result<Kind, Flaw> {
+    match flags & KIND_BITS {
+        _ if flags & !(KIND_BITS | EXPIRES | HAS_WRITTEN | IS_EXTENT) != 0 => {}
+        0 => return Ok(Kind::Value),
+        1 if flags == Kind::Tombstone as u8 => return Ok(Kind::Tombstone),
+        2 => return Ok(Kind::Operand),
+        _ => {}
     }
+    Err(flaw(format_args!("entry with flags {flags:#x}")))
 }
 
 /// Walks through an image in every way, for tests and fuzz targets: whatever the bytes, nothing panics.
@@ -359,11 +367,11 @@ pub(crate) fn walk_block(image: &[u8]) {
             block.entry(spot.flags, spot.tail).ok();
         }
         block.key(slot).ok();
+        block.slot(slot).map(|(hash, _)| block.leads_to(slot, hash)).ok();
         block.compare(slot, b"key/1").ok();
     }
     for key in [&b"key/007"[..], b"", b"key/long", b"zzz"] {
         block.find(crate::codec::hash32(key), key).ok();
         block.lower_bound(key).ok();
     }
-    block.hashes().for_each(drop);
 }

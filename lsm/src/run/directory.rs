@@ -17,6 +17,9 @@ use crate::entry::{CLOCKS_MAX, Clocks, KEY_BYTES_MAX};
 use crate::key::{KeyRange, RangeSet, prefix64, shared_prefix};
 
 const SHAPE_NAME_BYTES_MAX: usize = 255;
+/// The longest directory, in bytes: as much as a hostile footer may make its reader allocate. Sections grow with the
+/// directory (see `writer`), so that it stays far below: 100-byte keys reach it in a run of 60 TB.
+pub(super) const DIRECTORY_BYTES_MAX: usize = 256 << 20;
 
 /// What a run says about itself as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -85,6 +88,8 @@ pub(super) struct Directory {
     pub ranges: RangeSet,
     pub properties: Properties,
     pub blocks: usize,
+    /// Bytes of blocks and extents.
+    pub data_bytes: u64,
     /// How many bytes all keys share; the numbers below start behind them.
     shared: usize,
     firsts: Vec<u64>,
@@ -109,18 +114,23 @@ impl Directory {
     /// Reads the directory that stands at `offset` of a file of `file_bytes`.
     pub fn read(bytes: &[u8], offset: u64, file_bytes: u64) -> Result<Directory, Flaw> {
         let mut reader = Reader::new(bytes);
-        // A section takes more than 16 bytes here: the allocation is bounded by the input.
+        // A section takes more than 16 bytes here, and ten times as much in memory: none is reserved that was not read.
         let count = reader.varint_max(bytes.len() as u64 / 16)?;
-        let mut sections = Vec::with_capacity(count);
+        let mut sections: Vec<Section> = Vec::new();
         for _ in 0..count {
-            sections.push(Section::read(&mut reader, file_bytes)?);
+            let section = Section::read(&mut reader, file_bytes)?;
+            if sections.last().is_some_and(|before| before.last >= section.first) {
+                return Err(flaw("sections that are not in order"));
+            }
+            sections.push(section);
         }
         let ranges = read_ranges(&mut reader)?;
         let properties = Properties::read(&mut reader)?;
         reader.end()?;
         let blocks = place(&mut sections, offset)?;
         check(&sections, &properties)?;
-        Ok(Directory { ranges, properties, blocks, ..Directory::over(sections) })
+        let data_bytes = sections.last().map_or(0, |last| last.places.data + last.bytes);
+        Ok(Directory { ranges, properties, blocks, data_bytes, ..Directory::over(sections) })
     }
 
     fn over(sections: Vec<Section>) -> Directory {
@@ -154,14 +164,34 @@ impl Directory {
 
     /// The first section that ends at or behind `key`; the number of sections when all end before it.
     pub fn ending_from(&self, key: &[u8]) -> usize {
-        self.sections.partition_point(|section| *section.last < *key)
+        self.first_not_before(key, &self.lasts, |section| &section.last)
+    }
+
+    /// The first section that starts at or behind `key`; the number of sections when all start before it.
+    pub fn starting_from(&self, key: &[u8]) -> usize {
+        self.first_not_before(key, &self.firsts, |section| &section.first)
+    }
+
+    /// The first section whose `edge` is not smaller than `key`; `prefixes` are the leading bytes of all edges, side by side,
+    /// so that the keys themselves are seldom looked at.
+    fn first_not_before(&self, key: &[u8], prefixes: &[u64], edge: impl Fn(&Section) -> &[u8]) -> usize {
+        let Some(first) = self.sections.first() else { return 0 };
+        let common = &first.first[..self.shared];
+        let Some(rest) = key.strip_prefix(common) else {
+            // All keys start with `common`: they are on one side of it.
+            return if *key < *common { 0 } else { self.sections.len() };
+        };
+        let prefix = prefix64(rest);
+        let start = prefixes.partition_point(|known| *known < prefix);
+        let equal = prefixes[start..].partition_point(|known| *known == prefix);
+        start + self.sections[start..start + equal].partition_point(|section| *edge(section) < *key)
     }
 
     /// The sections that a key of `range` could be in.
     pub fn sections_in(&self, range: &KeyRange) -> std::ops::Range<usize> {
         let start = self.ending_from(&range.start);
         let end = match &range.end {
-            Some(end) => self.sections.partition_point(|section| *section.first < **end),
+            Some(end) => self.starting_from(end),
             None => self.sections.len(),
         };
         start..if range.is_empty() { start } else { end.max(start) }
@@ -219,9 +249,6 @@ fn past_end() -> Flaw {
 }
 
 fn check(sections: &[Section], properties: &Properties) -> Result<(), Flaw> {
-    if sections.windows(2).any(|pair| pair[0].last >= pair[1].first) {
-        return Err(flaw("sections that are not in order"));
-    }
     let mut counts = Counts::default();
     sections.iter().for_each(|section| counts.add(section.counts));
     let Properties { entries, tombstones, operands, expiring, .. } = *properties;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::directory::Properties;
 use super::reader::Run;
 use super::section::{Counts, Index, Section};
 use crate::entry::Clocks;
@@ -33,10 +34,19 @@ impl RangeStats {
 }
 
 impl Run {
+    /// Counts of the whole run; free.
+    pub fn stats(&self) -> RangeStats {
+        let &Properties { entries, tombstones, operands, expiring, .. } = self.properties();
+        RangeStats { bytes: self.directory.data_bytes, entries, tombstones, operands, expiring }
+    }
+
     /// Counts of `range`: exact for sections that are inside, by share of their blocks for those at the edges. No entries
     /// only when there are none.
     pub fn stats_in(&self, range: &KeyRange) -> RangeStats {
         let mut stats = RangeStats::default();
+        if self.covers(range) {
+            return self.stats();
+        }
         for number in self.directory.sections_in(range) {
             let section = &self.directory.sections[number];
             if *range.start <= *section.first && range.is_before_end(&section.last) {
@@ -58,6 +68,14 @@ impl Run {
             }
         }
         stats
+    }
+
+    /// Whether every entry is inside.
+    fn covers(&self, range: &KeyRange) -> bool {
+        match (self.directory.sections.first(), self.directory.sections.last()) {
+            (Some(first), Some(last)) => *range.start <= *first.first && range.is_before_end(&last.last),
+            _ => true,
+        }
     }
 
     /// Whether an entry or a range tombstone may be inside.

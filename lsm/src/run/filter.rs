@@ -17,9 +17,12 @@ pub(super) const LINE_BYTES: usize = 64;
 const BITS_PER_KEY_SET: u32 = 6;
 const LINE_BITS_LOG2: u32 = 9;
 
+/// No filter has more: 256 MiB.
+const LINES_MAX: usize = 1 << 22;
+
 /// How many lines a filter over `keys` hashes has.
 pub(super) fn lines_for(keys: usize, bits_per_key: usize) -> usize {
-    (keys * bits_per_key).div_ceil(LINE_BYTES * 8)
+    (keys * bits_per_key).div_ceil(LINE_BYTES * 8).min(LINES_MAX)
 }
 
 /// Appends a filter over `hashes`.

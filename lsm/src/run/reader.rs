@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::block::{BLOCK_BYTES_MAX, Block, Extent, HEADER_BYTES, Header, Spot, StoredEntry, StoredValue};
 use super::compress::{is_readable, unpack};
-use super::directory::{Directory, Properties};
+use super::directory::{DIRECTORY_BYTES_MAX, Directory, Properties};
 use super::filter::{LINE_BYTES, line_contains, line_of};
 use super::flaw::{Flaw, flaw};
 use super::footer::{FOOTER_BYTES, FORMAT_VERSION, Footer};
@@ -44,6 +44,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Source;
 use crate::key::{KeyRange, KeyShape, RangeSet};
 
+/// No file is longer: offsets in it, and a few bytes more, are numbers that no sum here overflows.
+const RUN_BYTES_MAX: u64 = i64::MAX as u64;
+/// How many parts are remembered as verified, at most; what is behind is verified each time. Only files that claim to be
+/// many terabytes have as many.
+const BITS_MAX: usize = 1 << 30;
+
 /// An open run.
 pub(crate) struct Run {
     pub(super) source: Arc<dyn Source>,
@@ -53,7 +59,9 @@ pub(crate) struct Run {
     pub(super) directory: Directory,
     directory_offset: u64,
     bytes: u64,
-    same_shape: bool,
+    pub(super) shape: Arc<dyn KeyShape>,
+    /// The run was written under this shape.
+    pub(super) same_shape: bool,
     /// The source had every byte when it was opened: nothing needs to be ensured.
     was_complete: bool,
     verified: Bits,
@@ -121,12 +129,15 @@ impl Run {
     /// # Errors
     /// `Damaged` when this is not a whole run of that name; `Fix` when its version or codec is not known to this build; those
     /// of the source.
-    pub fn open(source: Arc<dyn Source>, id: RunId, cache: Arc<BlockCache>, shape: &dyn KeyShape) -> Result<Run> {
+    pub fn open(source: Arc<dyn Source>, id: RunId, cache: Arc<BlockCache>, shape: Arc<dyn KeyShape>) -> Result<Run> {
         let bytes = source.bytes();
         let damaged = |offset, flaw: Flaw| Error::damaged(source.path(), offset, flaw);
         let Some(footer_offset) = bytes.checked_sub(FOOTER_BYTES as u64) else {
             return Err(damaged(0, flaw(format_args!("run of {bytes} bytes, expected at least {FOOTER_BYTES}"))));
         };
+        if bytes > RUN_BYTES_MAX {
+            return Err(damaged(0, flaw(format_args!("run of {bytes} bytes, expected at most {RUN_BYTES_MAX}"))));
+        }
         source.ensure(footer_offset..bytes)?;
         let mut footer = [0; FOOTER_BYTES];
         source.read_exact_at(&mut footer, footer_offset)?;
@@ -138,9 +149,12 @@ impl Run {
             );
             return Err(Error::at(ErrorKind::Fix, source.path(), Some(footer_offset), what));
         }
-        let at = footer.directory_offset;
+        let (at, claimed) = (footer.directory_offset, footer.directory_bytes);
+        if claimed > DIRECTORY_BYTES_MAX as u64 {
+            let what = format_args!("directory of {claimed} bytes, expected at most {DIRECTORY_BYTES_MAX}");
+            return Err(damaged(footer_offset, flaw(what)));
+        }
         source.ensure(at..footer_offset)?;
-        // The footer's arithmetic bounds the directory by the file.
         let mut directory = vec![0; footer.directory_bytes as usize];
         source.read_exact_at(&mut directory, at)?;
         check_crc("directory", footer.directory_crc, checksum(id, at, &directory)).map_err(|flaw| damaged(at, flaw))?;
@@ -152,10 +166,22 @@ impl Run {
             return Err(Error::at(ErrorKind::Fix, source.path(), Some(at), what));
         }
         let same_shape = **shape_name == *shape.name() && *shape_version == shape.version();
-        let verified = Bits::new(directory.blocks + 2 * directory.sections.len());
+        let verified = Bits::new((directory.blocks + 2 * directory.sections.len()).min(BITS_MAX));
         let (ordinal, was_complete) = (cache.next_ordinal(), source.is_complete());
         let directory_offset = at;
-        Ok(Run { source, id, cache, ordinal, directory, directory_offset, bytes, same_shape, was_complete, verified })
+        Ok(Run {
+            source,
+            id,
+            cache,
+            ordinal,
+            directory,
+            directory_offset,
+            bytes,
+            shape,
+            same_shape,
+            was_complete,
+            verified,
+        })
     }
 
     /// Its name.
@@ -303,8 +329,13 @@ impl Run {
         self.is_complete() || self.verified.get(self.filter_bit(number) + 1)
     }
 
+    /// The bit of a section's filter; that of its index is the next one.
     fn filter_bit(&self, number: usize) -> usize {
-        self.directory.blocks + 2 * number
+        2 * number
+    }
+
+    fn block_bit(&self, section: &Section, block: usize) -> usize {
+        2 * self.directory.sections.len() + section.places.first_block + block
     }
 
     #[inline]
@@ -395,11 +426,11 @@ impl Run {
         if let Some(map) = self.source.mapped() {
             let mapped = map.get(at as usize..).and_then(|rest| rest.get(..length)).unwrap_or(&[]);
             // The codec is believed here only when the checksum was right before.
-            if self.verified.get(section.places.first_block + block) && mapped.get(12) == Some(&0) {
+            if self.verified.get(self.block_bit(section, block)) && mapped.get(12) == Some(&0) {
                 return Ok((RunBytes::Mapped(mapped), at));
             }
         }
-        let image = self.load_block(at, length, section.places.first_block + block, keep)?;
+        let image = self.load_block(at, length, self.block_bit(section, block), keep)?;
         Ok((image, at))
     }
 
@@ -420,7 +451,7 @@ impl Run {
             );
         }
         let stored = self.read(at, length)?;
-        let image = check_block(self.id, at, stored).map_err(|flaw| self.damaged(at, flaw))?;
+        let image = check_block(self.id, at, self.properties().codec, stored).map_err(|flaw| self.damaged(at, flaw))?;
         self.verified.set(bit);
         if keep == Keep::Cached {
             self.remember(at, &image);
@@ -438,8 +469,13 @@ impl Run {
                 self.damaged(offset, flaw(format_args!("value of {length} bytes, which reaches behind the data")))
             );
         }
-        let mapped = self.source.mapped().is_some();
-        if !mapped && let Some(cached) = self.cache.peek(self.ordinal, offset).filter(|cached| cached.len() == bytes) {
+        let cached = match keep {
+            // What is mapped is never put into the cache.
+            _ if self.source.mapped().is_some() => None,
+            Keep::Cached => self.cache.get(self.ordinal, offset),
+            Keep::Passing => self.cache.peek(self.ordinal, offset),
+        };
+        if let Some(cached) = cached.filter(|cached| cached.len() == bytes) {
             return Ok(RunBytes::whole(cached));
         }
         let value = self.read(offset, bytes)?;
@@ -478,16 +514,19 @@ pub(super) fn check_crc(what: &str, expected: u32, found: u32) -> Result<(), Fla
     Err(flaw(format_args!("{what} checksum {found:08x}, expected {expected:08x}")))
 }
 
-/// Checks a block as it stands in the file and turns it into its image.
-pub(super) fn check_block(id: RunId, at: u64, stored: RunBytes<'_>) -> Result<RunBytes<'_>, Flaw> {
+/// Checks a block as it stands in the file of a run of this codec and turns it into its image.
+pub(super) fn check_block(id: RunId, at: u64, codec: u8, stored: RunBytes<'_>) -> Result<RunBytes<'_>, Flaw> {
     let bytes = stored.as_slice();
     let header = Header::read(bytes)?;
     check_crc("block", header.crc, checksum(id, at, &bytes[4..]))?;
     let (body, raw) = (bytes.len() - HEADER_BYTES, header.raw as usize);
-    let bounded = raw <= BLOCK_BYTES_MAX && (header.codec != 0 || raw == body);
+    let bounded = raw <= BLOCK_BYTES_MAX - HEADER_BYTES && (header.codec != 0 || raw == body);
     if header.stored as usize != body || !bounded {
         let stored = header.stored;
         return Err(flaw(format_args!("block of {stored} bytes that become {raw}, in {body} bytes")));
+    }
+    if header.codec != 0 && header.codec != codec {
+        return Err(flaw(format_args!("block of codec {} in a run of codec {codec}", header.codec)));
     }
     header.check()?;
     let image = if header.codec == 0 {

@@ -14,6 +14,10 @@ use crate::key::{prefix64, shared_prefix};
 
 /// The bytes of a block's entry in an index.
 pub(super) const INDEX_ENTRY_BYTES: usize = 16;
+/// What a section takes in the directory beside its keys, about.
+pub(super) const SECTION_BYTES_EXTRA: usize = 64;
+/// No filter and no index is longer: what a directory may make its reader allocate.
+pub(super) const PART_BYTES_MAX: usize = 256 << 20;
 
 /// How many entries there are, by what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,7 +172,8 @@ impl Section {
     /// Reads one section of a file of `file_bytes`.
     pub fn read(reader: &mut Reader<'_>, file_bytes: u64) -> Result<Section, Flaw> {
         let (first, last) = (reader.framed(KEY_BYTES_MAX)?, reader.framed(KEY_BYTES_MAX)?);
-        let (bytes, blocks) = (reader.varint_max(file_bytes)? as u64, reader.varint_max(file_bytes)?);
+        let bytes = reader.varint_max(file_bytes)? as u64;
+        let blocks = reader.varint_max((PART_BYTES_MAX / INDEX_ENTRY_BYTES) as u64)?;
         let counts = Counts {
             entries: reader.varint()?,
             tombstones: reader.varint()?,
@@ -176,7 +181,7 @@ impl Section {
             expiring: reader.varint()?,
         };
         let clocks = ClockSpans::read(reader)?;
-        let filter_lines = reader.varint_max(file_bytes / LINE_BYTES as u64)?;
+        let filter_lines = reader.varint_max((PART_BYTES_MAX / LINE_BYTES) as u64)?;
         let (filter_crc, index_crc) = (reader.u32()?, reader.u32()?);
         let entries_max = blocks as u64 * COUNT_MAX as u64;
         let counts_fit = counts.entries >= blocks as u64

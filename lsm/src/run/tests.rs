@@ -3,6 +3,7 @@
 mod behaviour;
 mod copies;
 mod damage;
+mod hostile;
 mod speed;
 
 use std::collections::BTreeMap;
@@ -139,7 +140,11 @@ impl Plan {
 
     fn open(&self, bytes: &[u8], is_mapped: bool) -> Result<Run> {
         let source = Arc::new(Bytes { bytes: bytes.to_vec(), is_mapped });
-        Run::open(source, ID, Arc::new(BlockCache::new(1 << 20)), &*self.shape)
+        self.open_source(source, ID, Arc::new(BlockCache::new(1 << 20)))
+    }
+
+    fn open_source(&self, source: Arc<dyn Source>, id: RunId, cache: Arc<BlockCache>) -> Result<Run> {
+        Run::open(source, id, cache, Arc::clone(&self.shape))
     }
 }
 

@@ -1,13 +1,13 @@
 //! Reads a whole run and checks everything that can be checked: for `verify` of a store, and for adopted files.
 
-use super::block::{Block, Header, StoredEntry, StoredValue};
+use super::block::{Block, Extent, HAS_SCANNED, Header};
+use super::check::{check_entries, out_of_order};
 use super::filter;
 use super::flaw::{Flaw, flaw};
 use super::footer::{FOOTER_BYTES, Footer};
 use super::reader::{Keep, Run, RunBytes, check_block, check_crc};
-use super::section::{ClockSpan, ClockSpans, Counts, Index, Section};
-use crate::codec::{checksum, hash32};
-use crate::entry::Kind;
+use super::section::{ClockSpans, Counts, Index, Section};
+use crate::codec::{checksum, prefix_hash32};
 use crate::error::Result;
 
 /// What has been read so far.
@@ -24,7 +24,8 @@ struct Progress {
 
 impl Run {
     /// Reads every byte of the file again and checks all checksums, the order of the keys, and that hashes, tables, filters,
-    /// indexes and counts agree with the entries.
+    /// indexes, counts and flags agree with the entries. Which keys are scanned can be checked only under the shape that the
+    /// run was written with.
     ///
     /// # Errors
     /// `Damaged`, naming the first place; those of the source.
@@ -76,7 +77,7 @@ impl Run {
                 return Err(self.damaged(places.index, flaw("index that is cut")));
             };
             let at = places.data + start;
-            let image = check_block(self.id, at, self.read(at, length)?);
+            let image = check_block(self.id, at, self.properties().codec, self.read(at, length)?);
             let image = image.map_err(|flaw| self.damaged(at, flaw))?;
             let first = Block::read(image.as_slice()).and_then(|block| block.key(0));
             let first = first.map_err(|flaw| self.damaged(at, flaw))?;
@@ -108,66 +109,53 @@ impl Run {
         let located = |flaw| self.damaged(at, flaw);
         let header = Header::read(image).map_err(located)?;
         let block = Block::read(image).map_err(located)?;
-        let mut counts = Counts { entries: u64::from(header.count), ..Counts::default() };
-        let (mut clocks, mut key_bytes) = (ClockSpans::default(), 0);
-        for slot in 0..block.count() {
-            let (key, entry) = verify_slot(block, slot, lines).map_err(located)?;
-            if progress.last_key.as_ref().is_some_and(|last| *last >= key) {
-                return Err(located(flaw("keys that are not in order")));
-            }
-            match entry.value {
-                StoredValue::Inline(value) => progress.value_bytes += value.len() as u64,
-                StoredValue::Extent(extent) => {
-                    if extent.offset != progress.at {
-                        return Err(located(flaw(format_args!(
-                            "long value at byte {}, expected {}",
-                            extent.offset, progress.at
-                        ))));
-                    }
-                    self.extent(extent, Keep::Passing)?;
-                    progress.at += u64::from(extent.length);
-                    progress.value_bytes += u64::from(extent.length);
-                }
-            }
-            counts.tombstones += u64::from(entry.kind == Kind::Tombstone);
-            counts.operands += u64::from(entry.kind == Kind::Operand);
-            if let Some(expiry) = entry.expiry {
-                clocks.add(expiry);
-                progress.clocks.add(expiry);
-            }
-            key_bytes += key.len() as u64;
-            progress.last_key = Some(key);
+        let first = block.key(0).map_err(located)?;
+        if progress.last_key.as_ref().is_some_and(|last| *last >= first) {
+            return Err(located(out_of_order()));
         }
-        counts.expiring = clocks.count();
-        let told = Counts {
-            entries: counts.entries,
-            tombstones: header.tombstones.into(),
-            operands: header.operands.into(),
-            expiring: header.expiring.into(),
-        };
-        if counts != told || clocks.only() != ClockSpan::of(&header) || key_bytes != u64::from(header.key_bytes) {
-            return Err(located(flaw(format_args!("block of {counts:?}, expected {told:?}"))));
+        let mut scanned = false;
+        let found = check_entries(block, &header, |hash, key| {
+            if !filter::contains(lines, hash) {
+                return Err(flaw(format_args!("key of hash {hash:08x} that is not in the filter")));
+            }
+            scanned |= self.verify_scan(key, lines)?;
+            Ok(())
+        });
+        let found = found.map_err(located)?;
+        if self.same_shape && scanned != (header.flags & HAS_SCANNED != 0) {
+            let flags = header.flags;
+            return Err(located(flaw(format_args!("block with flags {flags:#x} and scanned keys: {scanned}"))));
+        }
+        for extent in found.extents {
+            let Extent { offset, length, .. } = extent;
+            if offset != progress.at {
+                return Err(located(flaw(format_args!("long value at byte {offset}, expected {}", progress.at))));
+            }
+            self.extent(extent, Keep::Passing)?;
+            progress.at += u64::from(length);
+            progress.value_bytes += u64::from(length);
         }
         if progress.at != at {
             return Err(located(flaw(format_args!("block behind a gap that starts at byte {}", progress.at))));
         }
-        progress.counts.add(counts);
-        progress.key_bytes += key_bytes;
+        progress.last_key = Some(block.key(block.count() - 1).map_err(located)?);
+        progress.counts.add(found.counts);
+        progress.clocks.add_all(&found.clocks);
+        progress.key_bytes += found.key_bytes;
+        progress.value_bytes += found.value_bytes;
         Ok(())
     }
-}
 
-fn verify_slot(block: Block<'_>, slot: usize, lines: &[u8]) -> Result<(Vec<u8>, StoredEntry), Flaw> {
-    let key = block.key(slot)?;
-    let (stored, _) = block.slot(slot)?;
-    let hash = hash32(&key);
-    if stored != hash || !filter::contains(lines, hash) {
-        return Err(flaw(format_args!("key of hash {hash:08x} under {stored:08x}, or not in the filter")));
+    /// Whether `key` is scanned by the shape that the run was written under; its prefix must be in the filter then. False
+    /// under another shape.
+    fn verify_scan(&self, key: &[u8], lines: &[u8]) -> Result<bool, Flaw> {
+        if !self.same_shape {
+            return Ok(false);
+        }
+        let Some(bytes) = self.shape.scan_prefix_bytes(key) else { return Ok(false) };
+        if filter::contains(lines, prefix_hash32(&key[..bytes])) {
+            return Ok(true);
+        }
+        Err(flaw("scanned key whose prefix is not in the filter"))
     }
-    let spot = block.spot(slot)?;
-    if block.find(hash, &key)?.map(|found| found.tail) != Some(spot.tail) {
-        return Err(flaw("key that its block's table does not find"));
-    }
-    let entry = block.entry(spot.flags, spot.tail)?;
-    Ok((key, entry))
 }

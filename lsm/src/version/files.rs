@@ -113,7 +113,7 @@ impl RunFiles {
             let what = format_args!("run of {} bytes, expected {}", source.bytes(), stored.bytes);
             return Err(Error::damaged(source.path(), source.bytes(), what));
         }
-        let run = Run::open(source, stored.id, Arc::clone(&self.cache), &*self.shape)?;
+        let run = Run::open(source, stored.id, Arc::clone(&self.cache), Arc::clone(&self.shape))?;
         Ok(Arc::new(RunFile::new(run, path, stored.digest)))
     }
 

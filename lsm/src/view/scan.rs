@@ -52,6 +52,11 @@ impl Cursor for AnyCursor<'_> {
     fn entry(&self) -> Result<Entry<'_>> {
         each!(self, cursor => cursor.entry())
     }
+
+    #[inline]
+    fn kind(&self) -> Result<Kind> {
+        each!(self, cursor => cursor.kind())
+    }
 }
 
 /// The entries of a range in key order, from either end.

@@ -271,7 +271,7 @@ fn blocks_that_are_not_mapped_or_are_compressed_live_in_the_cache() {
         let (bytes, _) = plan.write(&model);
         let cache = Arc::new(BlockCache::new(8 << 20));
         let source = Arc::new(Bytes { bytes, is_mapped });
-        let run = Run::open(source, ID, Arc::clone(&cache), &*plan.shape).unwrap();
+        let run = plan.open_source(source, ID, Arc::clone(&cache)).unwrap();
         let mut sweep = run.sweep();
         sweep.seek(&[]).unwrap();
         while sweep.key().is_some() {
@@ -284,6 +284,65 @@ fn blocks_that_are_not_mapped_or_are_compressed_live_in_the_cache() {
         let hits = cache.hits();
         forwards(&run).unwrap();
         assert!(cache.hits() > hits || kept == 0);
+    }
+}
+
+/// A long value went through the write buffer, which kept its size until the file was done.
+#[test]
+fn a_long_value_is_written_without_a_copy() {
+    let plan = Plan::default();
+    let (mut writer, sink) = plan.writer(ID);
+    let value: Vec<u8> = (0..4_000_000u32).map(|number| (number / 7) as u8).collect();
+    for key in [b"a", b"b", b"c"] {
+        writer.add(key, hash32(key), Entry::value(if key == b"b" { &value } else { b"short" }, None)).unwrap();
+        assert!(writer.buffer_bytes() < 512 << 10, "the buffer holds {} bytes", writer.buffer_bytes());
+    }
+    let summary = writer.finish(&Clocks::default(), false).unwrap();
+    let bytes = sink.take();
+    assert_eq!(summary.digest, *blake3::hash(&bytes).as_bytes());
+    let run = plan.open(&bytes, true).unwrap();
+    run.verify().unwrap();
+    assert_eq!(get(&run, b"b").unwrap(), Some(Owned::value(&value)));
+}
+
+#[test]
+fn long_values_that_are_read_again_come_from_the_cache() {
+    let plan = Plan::default();
+    let model = Model::from([(b"a".to_vec(), Owned::value(&[1; 20_000])), (b"b".to_vec(), Owned::value(&[2; 20_000]))]);
+    let (bytes, _) = plan.write(&model);
+    let cache = Arc::new(BlockCache::new(8 << 20));
+    let run = plan.open_source(Arc::new(Bytes { bytes, is_mapped: false }), ID, Arc::clone(&cache)).unwrap();
+    let counted = |read: &dyn Fn()| {
+        let before = (cache.hits(), cache.misses());
+        read();
+        (cache.hits() - before.0, cache.misses() - before.1)
+    };
+    let get_both = || model.keys().for_each(|key| assert_eq!(get(&run, key).unwrap().as_ref(), model.get(key)));
+    let (_, misses) = counted(&get_both);
+    assert_eq!(misses, 5, "filter, index, block, and two long values");
+    let (hits, misses) = counted(&get_both);
+    assert_eq!((hits, misses), (8, 0), "each of the two finds filter, index, block and value");
+    assert_eq!(counted(&|| assert_eq!(backwards(&run).unwrap().len(), 2)), (1, 0), "a sweep counts its index only");
+}
+
+/// A scan that only wants keys, and a merge that passes an entry, read every long value.
+#[test]
+fn a_long_value_is_read_when_it_is_asked_for() {
+    let model = Model::from([
+        (b"a".to_vec(), Owned::of(Entry::operand(&[1; 9_000], None, 3))),
+        (b"b".to_vec(), Owned::value(&[2; 9_000])),
+    ]);
+    let (mut bytes, _) = Plan::default().write(&model);
+    bytes[100] ^= 1;
+    for is_mapped in [true, false] {
+        let run = Plan::default().open(&bytes, is_mapped).unwrap();
+        let mut cursor = run.cursor();
+        cursor.seek(&[]).unwrap();
+        assert_eq!(cursor.kind().unwrap(), Kind::Operand);
+        assert!(cursor.entry().err().unwrap().to_string().contains("value checksum"));
+        cursor.next().unwrap();
+        assert_eq!((cursor.key(), cursor.kind().unwrap()), (Some(&b"b"[..]), Kind::Value));
+        assert_eq!(cursor.entry().unwrap().value, [2; 9_000]);
     }
 }
 

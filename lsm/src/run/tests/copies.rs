@@ -4,7 +4,7 @@ use super::behaviour::{check_prefixes, mixed_model, mixed_plan};
 use super::*;
 use crate::entry::ClockId;
 
-const COPY: RunId = RunId { opening: 1, sequence: 2 };
+pub(super) const COPY: RunId = RunId { opening: 1, sequence: 2 };
 
 /// Copies whole blocks where that is possible and entries elsewhere; returns the bytes and how many blocks were copied.
 fn copy(run: &Run, plan: &Plan) -> (Vec<u8>, usize) {
@@ -29,9 +29,9 @@ fn copy(run: &Run, plan: &Plan) -> (Vec<u8>, usize) {
     (bytes, copied)
 }
 
-fn open_copy(bytes: Vec<u8>, plan: &Plan) -> Run {
+pub(super) fn open_copy(bytes: Vec<u8>, plan: &Plan) -> Run {
     let source = Arc::new(Bytes { bytes, is_mapped: true });
-    Run::open(source, COPY, Arc::new(BlockCache::new(1 << 20)), &*plan.shape).unwrap()
+    plan.open_source(source, COPY, Arc::new(BlockCache::new(1 << 20))).unwrap()
 }
 
 fn various() -> Model {
@@ -80,7 +80,7 @@ fn blocks_of_another_shape_bring_their_prefixes() {
     check_prefixes(&copied);
     // And once more, now by the flag in the blocks.
     let (mut writer, sink) = plan.writer(ID);
-    let mut cursor = copied.cursor();
+    let mut cursor = copied.sweep();
     cursor.seek(&[]).unwrap();
     while let Some(block) = cursor.block_ahead().unwrap() {
         writer.add_block(&block).unwrap();
@@ -101,7 +101,7 @@ fn a_block_tells_what_is_in_it() {
     model.insert(vec![21], Owned::of(Entry::operand(b"o", None, 1)));
     let (bytes, _) = Plan::default().write(&model);
     let run = Plan::default().open(&bytes, true).unwrap();
-    let mut cursor = run.cursor();
+    let mut cursor = run.sweep();
     cursor.seek(&[1]).unwrap();
     assert!(cursor.block_ahead().unwrap().is_none(), "not at the first entry");
     cursor.seek(&[]).unwrap();

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 use super::super::block::walk_block;
 use super::super::directory::Directory;
 use super::super::footer::FOOTER_BYTES;
+use super::super::reseal::Seals;
+use super::copies::open_copy;
+use super::hostile::merged;
 use super::*;
 use crate::codec::checksum;
 use crate::entry::ClockId;
@@ -183,26 +186,13 @@ proptest! {
         codec in 0..codecs().len(),
     ) {
         let (plan, model, mut bytes) = small(codecs()[codec]);
-        let footer = bytes.len() - FOOTER_BYTES;
-        let at = u64::from_le_bytes(bytes[footer + 32..footer + 40].try_into().unwrap()) as usize;
-        let run = plan.open(&bytes, true).unwrap();
-        let index = run.index(0).unwrap().as_slice().to_vec();
-        let index = super::super::section::Index::new(&index);
+        let seals = Seals::of(&bytes, ID);
         for (place, byte) in edits {
-            let range = if in_directory { at..footer } else { 0..at };
+            let range = if in_directory { seals.directory.clone() } else { 0..seals.directory.start };
             let place = range.start + place.index(range.len());
             bytes[place] = byte;
         }
-        for block in 0..run.directory.sections[0].blocks {
-            let (start, length) = index.span(block).unwrap();
-            let (start, end) = (start as usize, start as usize + length);
-            let crc = checksum(ID, start as u64, &bytes[start + 4..end]);
-            bytes[start..start + 4].copy_from_slice(&crc.to_le_bytes());
-        }
-        let crc = checksum(ID, at as u64, &bytes[at..footer]);
-        bytes[footer + 48..footer + 52].copy_from_slice(&crc.to_le_bytes());
-        let crc = checksum(ID, footer as u64, &bytes[footer..footer + 60]);
-        bytes[footer + 60..].copy_from_slice(&crc.to_le_bytes());
+        seals.seal(&mut bytes);
         let Ok(run) = plan.open(&bytes, is_mapped) else { return Ok(()) };
         run.verify().ok();
         forwards(&run).ok();
@@ -212,10 +202,10 @@ proptest! {
             run.may_contain(hash32(key), key);
             run.stats_in(&KeyRange { start: key.clone(), end: None });
         }
-        let (mut writer, _) = plan.writer(RunId::default());
-        let mut cursor = run.cursor();
-        if cursor.seek(&[]).is_ok() && let Ok(Some(block)) = cursor.block_ahead() {
-            writer.add_block(&block).ok();
+        for copies in [true, false] {
+            if let Ok(copy) = merged(&plan, &run, copies) {
+                open_copy(copy, &plan).verify().unwrap();
+            }
         }
     }
 

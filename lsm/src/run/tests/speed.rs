@@ -123,7 +123,7 @@ fn figures() {
         writer.finish(&Clocks::default(), false).unwrap()
     });
     let cache = Arc::new(BlockCache::new(256 << 20));
-    let run = Run::open(Arc::new(Bytes { bytes, is_mapped: false }), ID, cache, &*plan.shape).unwrap();
+    let run = plan.open_source(Arc::new(Bytes { bytes, is_mapped: false }), ID, cache).unwrap();
     let gets = |probes: &[[u8; 16]]| {
         probes.iter().for_each(|key| {
             black_box(run.get(hash32(key), key).unwrap());
