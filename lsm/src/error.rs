@@ -109,9 +109,7 @@ impl Error {
     /// Makes an error from a failed operation of the operating system; the kind follows from the cause.
     pub fn io(operation: &str, path: impl AsRef<Path>, cause: io::Error) -> Error {
         let (kind, advice) = match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                (ErrorKind::Full, "free space on this disk; work goes on by itself then")
-            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (ErrorKind::Full, "free space on this disk"),
             io::ErrorKind::NotFound => (ErrorKind::Fix, "does the path exist?"),
             io::ErrorKind::PermissionDenied => (ErrorKind::Fix, "may this user read and write here?"),
             io::ErrorKind::AlreadyExists => (ErrorKind::Fix, "the name is taken"),

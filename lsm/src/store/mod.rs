@@ -434,7 +434,8 @@ fn closed(cause: &Error) -> Error {
 }
 
 fn full(cause: Error) -> Error {
-    let message = "sealed memtables hold the whole memory budget and cannot be flushed";
+    let message =
+        "sealed memtables hold the whole memory budget and cannot be flushed; writes go on by themselves once they can";
     match cause.kind() {
         ErrorKind::Full => cause.context(message),
         _ => Error::new(ErrorKind::Full, format!("{message}: {cause}")),

@@ -97,7 +97,8 @@ impl Manifest {
             .rename(&unfinished, &self.directory.join(VERSION_FILE))
             .and_then(|()| if self.synced { fs.sync_dir(&self.directory) } else { Ok(()) });
         if let Err(error) = published {
-            let error = error.context("the version could not be published; the store is read-only now");
+            let error =
+                error.context("the version could not be published; the store is read-only until it is opened again");
             self.broken = Some(error.clone());
             return Err(error);
         }
@@ -118,7 +119,11 @@ impl Manifest {
         if result.is_ok() && self.synced {
             result = file.sync_data().inspect_err(|error| {
                 // A failed sync is final: the kernel may have dropped the bytes and would call a second one a success.
-                self.broken = Some(error.clone().context("sync of the version failed; the store is read-only now"));
+                self.broken = Some(
+                    error
+                        .clone()
+                        .context("sync of the version failed; the store is read-only until it is opened again"),
+                );
             });
         }
         let finished = file.finish();
