@@ -68,7 +68,7 @@
 //! | [`Store::cursor`] | a scan for each 32 entries; for each entry when something else writes in between |
 //! | [`Store::delete_range`], [`Store::set_low_mark`] | one range tombstone, however many entries lie on disk; also removes scanned keys from the active memtable one by one, and seals when that one holds point keys that may lie inside |
 //! | [`Store::pop_first`] | a scan of what it hands out, then one range delete |
-//! | [`Store::view`], [`Store::freeze`] | a seal: microseconds, independent of the state's size; waits only when memory is full |
+//! | [`Store::view`], [`Store::freeze`] | a seal: microseconds, independent of the state's size |
 //! | [`Store::flush`], [`Store::close`] | sorts and writes what is in memory; waits for it |
 //! | [`Store::adopt`], [`Store::clip_to`] | a flush, then metadata: a link, a footer and a directory for each run adopted; waits for running merges |
 //! | [`Store::bytes_in`] | directories, and the indexes of sections at the edges of the range; no entry |

@@ -68,8 +68,8 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Tuning {
-    /// Bytes of one memtable (default 0, 0 to 16 GiB); 0 takes some part of the store's memory, at most a quarter of it and at
-    /// most 64 MiB. Larger: fewer, longer flushes.
+    /// Bytes of one memtable (default 0, 0 to 16 GiB); 0: half of what memtables may take, at most 256 MiB, so that one half is
+    /// written to while the other is flushed. Larger: fewer, longer flushes.
     pub memtable_bytes: usize,
     /// Target bytes of a block, before compression (default 16 KiB, 512 to 60,000; a block also ends at 255 entries, so small
     /// entries make smaller ones). Smaller: cheaper cold gets, larger indexes.
@@ -117,7 +117,7 @@ impl Default for Tuning {
 
 impl Tuning {
     /// The largest memtable that is chosen without being asked for.
-    pub const MEMTABLE_BYTES_USUAL: usize = 64 << 20;
+    pub const MEMTABLE_BYTES_USUAL: usize = 256 << 20;
 
     /// Names the first setting that is out of its range.
     pub(crate) fn check(&self) -> Result<(), String> {

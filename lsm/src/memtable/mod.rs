@@ -13,15 +13,17 @@
 //! index grows, and for a copy of the key of a value that has outgrown its record.
 
 mod arena;
+mod chunks;
 mod cursor;
 mod index;
 mod ordered;
 mod sealed;
 
+pub(crate) use chunks::ChunkPool;
 pub(crate) use cursor::MemCursor;
 pub(crate) use sealed::{Sealed, SealedCursor};
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use self::arena::{Arena, Offset};
 use self::index::Index;
@@ -29,7 +31,7 @@ use self::ordered::Ordered;
 use crate::entry::Entry;
 use crate::key::{KeyRange, KeyShape, RangeSet};
 
-/// The memtable is full; nothing was changed.
+/// The memtable has no offset for another record; nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
@@ -49,10 +51,10 @@ pub(crate) struct Memtable {
 }
 
 impl Memtable {
-    /// A memtable for up to `capacity` bytes of records, pre-sized for `expected` entries.
-    pub fn with_capacity(capacity: usize, expected: usize) -> Memtable {
+    /// An empty memtable, pre-sized for `expected` entries; its records will lie in chunks of `pool`.
+    pub fn new(pool: &Arc<ChunkPool>, expected: usize) -> Memtable {
         Memtable {
-            arena: Arena::with_capacity(capacity),
+            arena: Arena::new(pool),
             index: Index::with_expected(expected),
             scanned: Ordered::default(),
             points: OnceLock::new(),
@@ -60,19 +62,14 @@ impl Memtable {
         }
     }
 
-    /// Bytes of capacity that a new entry needs at most.
+    /// Bytes of memory that a new entry needs at most.
     pub fn record_bytes(key_len: usize, value_len: usize) -> usize {
         Arena::record_bytes(key_len, value_len) + 16
     }
 
-    /// Bytes of records it may hold.
-    pub fn capacity(&self) -> usize {
-        self.arena.capacity()
-    }
-
-    /// Whether records of `bytes` together still fit.
+    /// Whether it can hold records of `bytes` together, whatever memory they take.
     pub fn has_room(&self, bytes: usize) -> bool {
-        bytes <= self.arena.capacity() - self.arena.used()
+        self.arena.has_room(bytes)
     }
 
     /// Bytes of memory it holds, dead records included.
@@ -144,8 +141,8 @@ impl Memtable {
         let grown = entry.value.len() > self.arena.value_cap(place.0);
         let key = self.arena.key(place.0).to_vec();
         let roomy = if grown { entry.value.len() * 2 } else { 0 };
-        let after = self.arena.push(hash, &key, entry, roomy).or_else(|| self.arena.push(hash, &key, entry, 0));
-        self.moved(hash, &key, place.0, after.ok_or(NoRoom)?);
+        let after = self.arena.push(hash, &key, entry, roomy).ok_or(NoRoom)?;
+        self.moved(hash, &key, place.0, after);
         Ok(())
     }
 
@@ -161,6 +158,7 @@ impl Memtable {
     }
 
     fn moved(&mut self, hash: u32, key: &[u8], before: Offset, after: Offset) {
+        self.arena.bury(before);
         self.index.replace(hash, before, after);
         if self.arena.is_scanned(before) {
             self.arena.mark_scanned(after);
@@ -174,6 +172,7 @@ impl Memtable {
     pub fn remove(&mut self, hash: u32, key: &[u8]) -> bool {
         let Some(Place(offset)) = self.find(hash, key) else { return false };
         self.index.remove(hash, offset);
+        self.arena.bury(offset);
         if self.arena.is_scanned(offset) {
             self.scanned.remove(&self.arena, key);
         } else if let Some(points) = self.points.get_mut() {
@@ -189,9 +188,9 @@ impl Memtable {
 
     /// Removes all entries of `range` that an ordered index knows.
     pub fn remove_range(&mut self, range: &KeyRange) {
-        remove_range(&mut self.scanned, &self.arena, &mut self.index, range);
+        remove_range(&mut self.scanned, &mut self.arena, &mut self.index, range);
         if let Some(points) = self.points.get_mut() {
-            remove_range(points, &self.arena, &mut self.index, range);
+            remove_range(points, &mut self.arena, &mut self.index, range);
         }
     }
 
@@ -226,7 +225,7 @@ impl Memtable {
     /// All records in key order.
     fn sorted(&self) -> Vec<Offset> {
         let mut keyed: Vec<(u64, u32, Offset)> = Vec::with_capacity(self.index.len());
-        keyed.extend(self.index.offsets().map(|offset| {
+        keyed.extend(self.arena.offsets().map(|offset| {
             let (high, low) = ordered::head(self.arena.key(offset));
             (high, low, offset)
         }));
@@ -242,13 +241,14 @@ impl Memtable {
     }
 }
 
-fn remove_range(ordered: &mut Ordered, arena: &Arena, index: &mut Index, range: &KeyRange) {
+fn remove_range(ordered: &mut Ordered, arena: &mut Arena, index: &mut Index, range: &KeyRange) {
     while let Some(at) = ordered.seek(arena, &range.start) {
         let offset = ordered.offset(at);
         if !range.is_before_end(arena.key(offset)) {
             return;
         }
         index.remove(arena.hash(offset), offset);
+        arena.bury(offset);
         ordered.remove_at(at);
     }
 }
@@ -380,8 +380,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_memtable_is_a_map(steps in steps(), capacity in 200usize..8000, seek in keys()) {
-            let mut table = Memtable::with_capacity(capacity, 0);
+        fn a_memtable_is_a_map(steps in steps(), chunk in prop::sample::select(vec![64usize, 256, 4096]), seek in keys()) {
+            let mut table = Memtable::new(&ChunkPool::of(chunk), 0);
             let mut model = BTreeMap::new();
             for step in steps {
                 apply(&mut table, &mut model, step);
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_cursor_turns_between_its_two_indexes() {
-        let mut table = Memtable::with_capacity(4096, 0);
+        let mut table = Memtable::new(&ChunkPool::of(4096), 0);
         for key in [[0u8, 1], [1, 1], [2, 1], [3, 1]] {
             table.put(hash32(&key), &key, Entry::value(b"v", None), &OddScanned).unwrap();
         }

@@ -228,6 +228,7 @@ impl Ordered {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chunks::ChunkPool;
     use super::*;
     use crate::entry::Entry;
 
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn it_orders_like_a_map_under_inserts_and_removes() {
-        let mut arena = Arena::with_capacity(4 << 20);
+        let mut arena = Arena::new(&ChunkPool::new(4 << 20));
         let mut ordered = Ordered::default();
         let mut model = std::collections::BTreeMap::new();
         let mut random = 7u64;
@@ -277,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_queue_stays_small() {
-        let mut arena = Arena::with_capacity(16 << 20);
+        let mut arena = Arena::new(&ChunkPool::new(16 << 20));
         let mut ordered = Ordered::default();
         for number in 0..if cfg!(miri) { 900 } else { 20_000u64 } {
             let new = number.to_be_bytes();

@@ -107,7 +107,7 @@ impl Store {
     pub fn adopt(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<()> {
         check_disjoint(stacks)?;
         stacks.iter().try_for_each(|stack| check_bounds(&stack.range))?;
-        self.prepare()?;
+        self.prepare(0)?;
         self.flush()?;
         for stack in stacks {
             if self.bytes_in(stack.range.clone()) > 0 {

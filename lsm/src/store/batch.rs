@@ -132,9 +132,9 @@ impl Store {
                 }
             }
         }
-        self.prepare()?;
+        self.prepare(bytes + outgrown)?;
         if !self.active.has_room(bytes + outgrown) {
-            self.make_room(bytes)?;
+            self.seal_active(false)?;
         }
         for write in &batch.writes {
             let (key, value) = batch.parts(write);

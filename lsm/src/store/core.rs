@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::flush::flush;
 use crate::fold::Rules;
 use crate::key::KeyShape;
-use crate::memtable::Memtable;
+use crate::memtable::{ChunkPool, Memtable};
 use crate::options::Tuning;
 use crate::version::RunFiles;
 use crate::view::Board;
@@ -26,6 +26,8 @@ pub(super) struct Core {
     pub ruled: bool,
     pub shape: Arc<dyn KeyShape>,
     pub tuning: Tuning,
+    /// Memory of memtables.
+    pub chunks: Arc<ChunkPool>,
     /// Entries of the last sealed memtable: what the next one is prepared for.
     pub expected_entries: AtomicUsize,
     /// Whether merges are so far behind that flushes wait for them.
@@ -43,20 +45,16 @@ impl Core {
 
     /// Bytes at which a memtable is sealed.
     pub fn memtable_bytes(&self) -> usize {
-        match self.tuning.memtable_bytes {
-            // One is written to, one is flushed, one waits, and one is kept: at a third, each seal would wait for the flush
-            // before it.
-            0 => (self.memtable_share() / 4).min(Tuning::MEMTABLE_BYTES_USUAL),
-            bytes => bytes,
-        }
+        memtable_bytes(&self.env, self.env.pool.stores(), &self.tuning)
     }
 
-    /// Makes the memtable that the next seal will need.
+    /// Makes the memtable that the next seal will need, and memory for it.
     fn prepare_spare(&self) {
+        self.chunks.prepare();
         let expected = self.expected_entries.load(Ordering::Relaxed);
         // Nothing was sealed yet: a store that is never written to needs none.
         if expected > 0 {
-            self.board.prepare_spare(|| Memtable::with_capacity(self.memtable_bytes(), expected));
+            self.board.prepare_spare(|| Memtable::new(&self.chunks, expected));
         }
     }
 
@@ -90,6 +88,15 @@ impl Core {
         // Of any store: with few workers, flushes of others would wait for the end of this merge.
         self.env.pool.flush_all();
         !self.board.merges_must_end()
+    }
+}
+
+/// Bytes at which a memtable is sealed, of each of `stores`.
+pub(super) fn memtable_bytes(env: &EnvInner, stores: usize, tuning: &Tuning) -> usize {
+    match tuning.memtable_bytes {
+        // One half is written to while the other is flushed.
+        0 => (env.memtable_budget() / stores.max(1) / 2).min(Tuning::MEMTABLE_BYTES_USUAL),
+        bytes => bytes,
     }
 }
 

@@ -21,7 +21,7 @@ impl Store {
     /// From the first freeze on, the run of each seal stays pinned until [`Store::release`] lets it go.
     ///
     /// # Errors
-    /// `Full` when sealed memtables hold the whole budget and flushes fail; `Closed` when the store is read-only.
+    /// `Closed` when the store is read-only.
     pub fn freeze(&mut self) -> Result<Frozen> {
         self.stamp += 1;
         let seal = self.seal;

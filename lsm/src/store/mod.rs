@@ -29,12 +29,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use self::core::Core;
+use self::core::{Core, memtable_bytes};
 use crate::codec::RunId;
 use crate::entry::{ClockId, Clocks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Fs, FsKind, FsLock};
-use crate::memtable::Memtable;
+use crate::memtable::{ChunkPool, Memtable};
 use crate::options::Durability;
 use crate::run::RunSettings;
 use crate::version::{
@@ -80,6 +80,8 @@ pub struct Store {
     written_bytes: u64,
     /// When the active memtable is full.
     memtable_bytes: usize,
+    /// Up to here the active memtable has the memory it needs.
+    checked_bytes: usize,
     /// Counts writes: tells a detached cursor whether what it read ahead still holds.
     stamp: u64,
     scratch: Vec<u8>,
@@ -145,6 +147,7 @@ impl Store {
         let manifest = Manifest::new(directory, files.synced, &*options.shape);
         let is_marked_open = stored.is_some() && !opened_clean;
         let core = Arc::new(Core {
+            chunks: ChunkPool::new(memtable_bytes(&env.inner, env.inner.pool.stores() + 1, &options.tuning)),
             board: Board::new(version, manifest, pins),
             files,
             ruled: options.rules.any(),
@@ -164,13 +167,14 @@ impl Store {
         let (snapshot, generation) = core.board.snapshot();
         let memtable_bytes = core.memtable_bytes();
         let store = Store {
-            active: Memtable::with_capacity(memtable_bytes, 0),
+            active: Memtable::new(&core.chunks, 0),
             clocks,
             snapshot,
             generation,
             seal,
             written_bytes: 0,
             memtable_bytes,
+            checked_bytes: 0,
             stamp: 0,
             scratch: Vec::new(),
             shared_view: None,
@@ -233,7 +237,7 @@ impl Store {
     /// Microseconds, independent of state size. Nothing is durable because of it. An untouched memtable is not swapped.
     ///
     /// # Errors
-    /// `Full` when sealed memtables hold the whole budget and flushes fail; `Closed` when the store is read-only.
+    /// `Closed` when the store is read-only.
     pub fn view(&mut self) -> Result<View> {
         if !self.active.is_empty() || self.clocks != self.core.board.clocks() {
             self.seal_active(false)?;
@@ -301,25 +305,24 @@ impl Store {
         }
     }
 
-    /// Seals the active memtable, waiting for memory if need be. On error nothing has changed.
+    /// Seals the active memtable. On error nothing has changed.
     fn seal_active(&mut self, frozen: bool) -> Result<Option<Arc<FrozenCell>>> {
         self.check_open()?;
-        self.wait_for_memory()?;
         let start = self.core.env.time.now();
         self.memtable_bytes = self.core.memtable_bytes();
         if self.shared_view.as_ref().is_some_and(|shared| shared.wanted_until < start) {
             self.shared_view = None;
         }
-        let cell = self.swap_active(self.memtable_bytes, frozen);
+        let cell = self.swap_active(frozen);
         self.core.board.metrics.seal_time.record(self.core.env.time.now().saturating_sub(start));
         Ok(cell)
     }
 
-    fn swap_active(&mut self, capacity: usize, frozen: bool) -> Option<Arc<FrozenCell>> {
+    fn swap_active(&mut self, frozen: bool) -> Option<Arc<FrozenCell>> {
         self.core.expected_entries.store(self.active.len(), Ordering::Relaxed);
-        let spare = self.core.board.take_spare(capacity);
+        let spare = self.core.board.take_spare();
         // Without a spare the index starts small: clearing a large one takes ms, and its shards grow one by one.
-        let next = spare.unwrap_or_else(|| Memtable::with_capacity(capacity, 0));
+        let next = spare.unwrap_or_else(|| Memtable::new(&self.core.chunks, 0));
         let table = std::mem::replace(&mut self.active, next);
         let sealed = SealedTable {
             table: table.seal(),
@@ -330,17 +333,43 @@ impl Store {
         };
         self.seal += 1;
         let cell = self.core.board.seal(sealed);
-        let kept = if self.core.tuning.keep_flushed { self.core.memtable_share().saturating_sub(capacity) } else { 0 };
-        self.core.board.forget_flushed(kept);
+        self.checked_bytes = 0;
         self.refresh();
         self.core.env.pool.wake();
         cell
     }
 
-    /// Blocks while the memtables that wait for their flush, the one about to be sealed and the next one exceed the share.
-    fn wait_for_memory(&mut self) -> Result<()> {
-        let (share, mine) = (self.core.memtable_share(), self.active.used_bytes() + self.memtable_bytes);
-        let ready = |unflushed: usize| unflushed == 0 || unflushed + mine <= share;
+    /// Makes way for `bytes` more in the active memtable: seals a full one, waits for memory, and forgets memtables that are
+    /// kept as caches only. Asked once for each chunk of memory.
+    ///
+    /// # Errors
+    /// `Full` when sealed memtables hold the whole budget and flushes fail; `Closed` when the store is read-only.
+    #[cold]
+    fn make_way(&mut self, bytes: usize) -> Result<()> {
+        self.check_open()?;
+        if !self.active.is_empty() && self.active.used_bytes() + bytes > self.memtable_bytes {
+            self.seal_active(false)?;
+        }
+        let used = self.active.used_bytes();
+        let wanted = used + bytes.max(self.core.chunks.chunk_bytes());
+        self.wait_for_memory(wanted)?;
+        let share = self.core.memtable_share();
+        self.core.chunks.limit(share);
+        let kept = if self.core.tuning.keep_flushed { share.saturating_sub(wanted) } else { 0 };
+        if self.core.board.forget_flushed(kept) {
+            self.refresh();
+        }
+        if self.core.chunks.is_low() {
+            self.core.env.pool.wake();
+        }
+        self.checked_bytes = wanted.min(self.memtable_bytes).max(used + bytes);
+        Ok(())
+    }
+
+    /// Blocks while the memtables that wait for their flush leave no room for an active one of `wanted` bytes.
+    fn wait_for_memory(&mut self, wanted: usize) -> Result<()> {
+        let share = self.core.memtable_share();
+        let ready = |unflushed: usize| unflushed == 0 || unflushed + wanted <= share;
         if ready(self.core.board.unflushed_bytes()) {
             return Ok(());
         }
@@ -361,13 +390,16 @@ impl Store {
         result
     }
 
-    /// How hard the store is pressed, 0 to 1: at 1 the next seal may block. Rises with memtables that wait for their flush
+    /// How hard the store is pressed, 0 to 1: at 1 the next write may block. Rises with memtables that wait for their flush
     /// and with tiles that wait for their merge; a source that reads slower from 0.5 on never sees a block.
     ///
     /// Costs a look at every tile's stack.
     pub fn pressure(&self) -> f64 {
-        let share = self.core.memtable_share().saturating_sub(2 * self.memtable_bytes).max(1);
-        let memory = self.core.board.unflushed_bytes() as f64 / share as f64;
+        let share = self.core.memtable_share().saturating_sub(self.memtable_bytes).max(1);
+        let unflushed = self.core.board.unflushed_bytes();
+        let waiting =
+            if unflushed == 0 { 0 } else { (unflushed + self.active.used_bytes()).saturating_sub(self.memtable_bytes) };
+        let memory = waiting as f64 / share as f64;
         let merges = crate::compaction::pressure(&self.core.board.snapshot().0.version, &self.core.tuning);
         memory.max(merges).min(1.0)
     }

@@ -21,7 +21,7 @@ impl Store {
         if range.is_empty() {
             return Ok(());
         }
-        self.prepare()?;
+        self.prepare(0)?;
         let (scanned_only, prefix) = scan_hints(&*self.core.shape, &range);
         if !scanned_only && self.active.has_unordered_points() {
             // Ordering the point keys to find those inside costs more than a seal does.
@@ -85,7 +85,7 @@ impl Store {
     pub fn clip_to(&mut self, range: impl Into<KeyRange>) -> Result<()> {
         let range = range.into();
         check_bounds(&range)?;
-        self.prepare()?;
+        self.prepare(0)?;
         self.flush()?;
         self.settle_merges(|store| {
             store.core.board.install(&*store.core.files.fs, &Edit::Clip { range: range.clone() })

@@ -7,6 +7,7 @@ use super::write::check_lengths;
 use crate::codec::hash32;
 use crate::entry::{Entry, Expiry, Kind};
 use crate::error::Result;
+use crate::memtable::Memtable;
 
 /// The value of one key inside [`Store::update`]: to look at, change in place, replace or remove.
 ///
@@ -140,7 +141,7 @@ impl Store {
     /// When `change` does. The value may be half-written then, so the store refuses all further writes.
     pub fn update<T>(&mut self, key: &[u8], change: impl FnOnce(&mut Slot<'_>) -> T) -> Result<T> {
         check_lengths(key, 0)?;
-        self.prepare()?;
+        self.prepare(0)?;
         let hash = hash32(key);
         let mut staged = std::mem::take(&mut self.scratch);
         let result = self.offer(hash, key, &mut staged, change).and_then(|(result, change, expiry)| {
@@ -196,6 +197,7 @@ impl Store {
         if let Some(expiry) = entry.expiry {
             self.check_expiry(key, expiry)?;
         }
+        self.reserve(Memtable::record_bytes(key.len(), entry.value.len()))?;
         self.insert(hash, key, entry)
     }
 }

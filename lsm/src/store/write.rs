@@ -34,7 +34,7 @@ impl Store {
     /// # Errors
     /// As [`Store::put`].
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
-        self.prepare()?;
+        self.prepare(Memtable::record_bytes(key.len(), 0))?;
         self.delete_prepared(key)
     }
 
@@ -71,7 +71,7 @@ impl Store {
     fn merge_checked(&mut self, rule: &Rule, key: &[u8], operand: &[u8], expiry: Option<Expiry>) -> Result<()> {
         rule.fold.check(operand)?;
         check_lengths(key, operand.len())?;
-        self.prepare()?;
+        self.prepare(Memtable::record_bytes(key.len(), operand.len()))?;
         self.merge_prepared(rule, key, operand, expiry)
     }
 
@@ -118,46 +118,41 @@ impl Store {
                 Ok(())
             }
             // What it was folded onto stays in the memtable sealed now: the bare operand goes on top.
-            Err(NoRoom) => self
-                .make_room(Memtable::record_bytes(key.len(), operand.len()))
-                .and_then(|()| self.insert(hash, key, entry)),
+            Err(NoRoom) => {
+                self.seal_active(false)?;
+                self.insert(hash, key, entry)
+            }
         }
     }
 
     fn write(&mut self, key: &[u8], entry: Entry<'_>) -> Result<()> {
         check_lengths(key, entry.value.len())?;
         self.check_form(key, entry.value)?;
-        self.prepare()?;
+        self.prepare(Memtable::record_bytes(key.len(), entry.value.len()))?;
         self.insert(hash32(key), key, entry)
     }
 
-    /// What precedes every write: a seal when the memtable is full, a look at what workers installed.
+    /// What precedes every write of `bytes`: memory for it, a look at what workers installed.
     #[inline]
-    pub(super) fn prepare(&mut self) -> Result<()> {
+    pub(super) fn prepare(&mut self, bytes: usize) -> Result<()> {
         self.stamp += 1;
-        if self.active.used_bytes() >= self.memtable_bytes {
-            return self.seal_active(false).map(drop);
-        }
+        self.reserve(bytes)?;
         self.refresh();
         if self.halted { self.check_open() } else { Ok(()) }
     }
 
-    /// Puts an entry into the active memtable, sealing it first when it has no room.
-    pub(super) fn insert(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
-        if self.active.put(hash, key, entry, &*self.core.shape) == Err(NoRoom) {
-            self.make_room(Memtable::record_bytes(key.len(), entry.value.len()))?;
-            self.active.put(hash, key, entry, &*self.core.shape).expect("the new memtable was made to have room");
-        }
-        self.written_bytes += (key.len() + entry.value.len()) as u64;
-        Ok(())
+    #[inline]
+    pub(super) fn reserve(&mut self, bytes: usize) -> Result<()> {
+        if self.active.used_bytes() + bytes > self.checked_bytes { self.make_way(bytes) } else { Ok(()) }
     }
 
-    /// Seals the active memtable and makes the next one large enough for `bytes` of records.
-    pub(super) fn make_room(&mut self, bytes: usize) -> Result<()> {
-        self.check_open()?;
-        self.wait_for_memory()?;
-        self.memtable_bytes = self.core.memtable_bytes();
-        self.swap_active(self.memtable_bytes.max(bytes), false);
+    /// Puts an entry into the active memtable.
+    pub(super) fn insert(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
+        if self.active.put(hash, key, entry, &*self.core.shape) == Err(NoRoom) {
+            self.seal_active(false)?;
+            self.active.put(hash, key, entry, &*self.core.shape).expect("an empty memtable has room for an entry");
+        }
+        self.written_bytes += (key.len() + entry.value.len()) as u64;
         Ok(())
     }
 

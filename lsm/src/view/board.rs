@@ -235,9 +235,9 @@ impl Board {
         self.let_go.store(true, Ordering::Relaxed);
     }
 
-    /// The memtable that a worker has prepared, if it has the capacity asked for.
-    pub fn take_spare(&self, capacity: usize) -> Option<Memtable> {
-        lock(&self.spare).take().filter(|spare| spare.capacity() == capacity)
+    /// The memtable that a worker has prepared.
+    pub fn take_spare(&self) -> Option<Memtable> {
+        lock(&self.spare).take()
     }
 
     /// Prepares the next memtable unless there is one; `make` may take its time.
