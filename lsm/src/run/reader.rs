@@ -4,9 +4,11 @@
 //!   get   section (u64 prefixes, in memory) → filter line → index (u64 prefixes) → block table → entry
 //! ```
 //!
-//! With [`Source::mapped`] all parts are read where the map has them; the first touch of a part checks its checksum and
-//! remembers that in a bit. Otherwise, and for compressed blocks always, parts live in the block cache, verified and
-//! decompressed. Extents are checked each time they are read from a map: at memory speed, and only long values pay.
+//! With [`Source::mapped`] all parts but indexes are read where the map has them; the first touch of a part checks its
+//! checksum and remembers that in a bit. Indexes, a thousandth of the data, are copied to memory then: side by side they stay
+//! in the processor's caches, and a get waits for three reads that depend on each other instead of four. Otherwise, and for
+//! compressed blocks always, parts live in the block cache, verified and decompressed. Extents are checked each time they are
+//! read from a map: at memory speed, and only long values pay.
 //!
 //! Invariants: * no byte is believed before the checksum over it was checked, but for the directory's place in the footer.
 //!             * a get takes no lock and allocates nothing on mapped, uncompressed blocks.
@@ -26,8 +28,8 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use super::block::{BLOCK_BYTES_MAX, Block, Extent, HEADER_BYTES, Header, Spot, StoredEntry, StoredValue};
 use super::compress::{is_readable, unpack};
@@ -65,6 +67,8 @@ pub(crate) struct Run {
     /// The source had every byte when it was opened: nothing needs to be ensured.
     was_complete: bool,
     verified: Bits,
+    /// Of each section that was touched, when the source is mapped.
+    indexes: Box<[OnceLock<Box<[u8]>>]>,
 }
 
 /// Bytes of a run: where the map has them, or kept alive by their cached block.
@@ -168,6 +172,7 @@ impl Run {
         let same_shape = **shape_name == *shape.name() && *shape_version == shape.version();
         let verified = Bits::new((directory.blocks + 2 * directory.sections.len()).min(BITS_MAX));
         let (ordinal, was_complete) = (cache.next_ordinal(), source.is_complete());
+        let sections = if source.mapped().is_some() { directory.sections.len() } else { 0 };
         let directory_offset = at;
         Ok(Run {
             source,
@@ -181,6 +186,7 @@ impl Run {
             same_shape,
             was_complete,
             verified,
+            indexes: (0..sections).map(|_| OnceLock::new()).collect(),
         })
     }
 
@@ -319,9 +325,19 @@ impl Run {
     /// The index of a section.
     #[inline]
     pub(super) fn index(&self, number: usize) -> Result<RunBytes<'_>> {
+        if let Some(index) = self.indexes.get(number).and_then(OnceLock::get) {
+            return Ok(RunBytes::Mapped(index));
+        }
+        self.load_index(number)
+    }
+
+    #[cold]
+    fn load_index(&self, number: usize) -> Result<RunBytes<'_>> {
         let section = &self.directory.sections[number];
         let part = Part { at: section.places.index, bytes: section.index_bytes(), crc: section.index_crc };
-        self.part(part, self.filter_bit(number) + 1, "index")
+        let bytes = self.part(part, self.filter_bit(number) + 1, "index")?;
+        let Some(kept) = self.indexes.get(number) else { return Ok(bytes) };
+        Ok(RunBytes::Mapped(kept.get_or_init(|| bytes.as_slice().into())))
     }
 
     /// Whether the index of a section can be read without waiting for it.
