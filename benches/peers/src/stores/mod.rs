@@ -1,0 +1,72 @@
+//! The stores that are measured, by name.
+//!
+//! One file a store: how it is set up for this job and why, and how the operations of [`crate::store`] map to its own.
+
+mod bedload;
+mod fjall;
+mod links;
+mod lmdb;
+mod maps;
+mod redb;
+
+use anyhow::{Result, bail};
+
+use crate::store::Store;
+
+pub use links::{evict_files, list_files, share_directory, sync_files};
+
+/// A store in one of its set-ups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contestant {
+    /// As the command line and the results call it.
+    pub name: &'static str,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Bedload,
+    Fjall,
+    Redb,
+    Lmdb,
+    HashMap,
+    BTreeMap,
+}
+
+/// All of them, in the order of the tables.
+pub const CONTESTANTS: &[Contestant] = &[
+    Contestant { name: "bedload", kind: Kind::Bedload },
+    Contestant { name: "fjall", kind: Kind::Fjall },
+    Contestant { name: "redb", kind: Kind::Redb },
+    Contestant { name: "lmdb", kind: Kind::Lmdb },
+    Contestant { name: "hashmap", kind: Kind::HashMap },
+    Contestant { name: "btreemap", kind: Kind::BTreeMap },
+];
+
+/// Work that is written once for every store.
+pub trait ForEachStore {
+    type Output;
+    fn run<S: Store>(self) -> Result<Self::Output>;
+}
+
+impl Contestant {
+    pub fn named(name: &str) -> Result<Contestant> {
+        if let Some(found) = CONTESTANTS.iter().find(|contestant| contestant.name == name) {
+            return Ok(*found);
+        }
+        let names: Vec<&str> = CONTESTANTS.iter().map(|contestant| contestant.name).collect();
+        bail!("there is no store {name:?}; there are {}", names.join(", "))
+    }
+
+    /// Does `work` with the type of this store.
+    pub fn with<W: ForEachStore>(&self, work: W) -> Result<W::Output> {
+        match self.kind {
+            Kind::Bedload => work.run::<bedload::Bedload>(),
+            Kind::Fjall => work.run::<fjall::Fjall>(),
+            Kind::Redb => work.run::<redb::Redb>(),
+            Kind::Lmdb => work.run::<lmdb::Lmdb>(),
+            Kind::HashMap => work.run::<maps::Hashed>(),
+            Kind::BTreeMap => work.run::<maps::Ordered>(),
+        }
+    }
+}
