@@ -52,7 +52,7 @@ impl ForEachStore for RunWorkload<'_> {
 
     fn run<S: Store>(self) -> Result<Outcome> {
         let (size, fill) = (self.size, self.workload.fill);
-        let setup = setup(size.memory_mib, fill, self.directory.join("store"));
+        let setup = setup(self.store, size.memory_mib, fill, self.directory.join("store"));
         match fill.name() {
             Some(_) if S::HAS_FILES && S::CAN_BE_COPIED => {
                 let template = template(self.store, size, fill)?;
@@ -97,9 +97,9 @@ impl ForEachStore for Suits {
     }
 }
 
-fn setup(memory_mib: u64, fill: Fill, directory: PathBuf) -> Setup {
+fn setup(store: Contestant, memory_mib: u64, fill: Fill, directory: PathBuf) -> Setup {
     let memory_bytes = (memory_mib << 20) as usize;
-    Setup { directory, memory_bytes, state: fill.state() }
+    Setup { directory, memory_bytes, state: fill.state(), variant: store.variant() }
 }
 
 /// The directory of the filled store, which is made when there is none yet or when this program was built after it.
@@ -151,7 +151,7 @@ pub fn fill(arguments: &FillStore) -> Result<()> {
         bail!("there is no content {:?}; there are points, maps and timers", arguments.fill)
     };
     fs::create_dir_all(&arguments.into).with_context(|| format!("creating {}", arguments.into.display()))?;
-    let setup = setup(arguments.memory_mib, what, arguments.into.clone());
+    let setup = setup(store, arguments.memory_mib, what, arguments.into.clone());
     store.with(FillWithRows { setup, what, keys: arguments.keys })
 }
 

@@ -25,6 +25,9 @@ pub struct Setup {
     pub memory_bytes: usize,
     /// What it will hold.
     pub state: State,
+    /// Which of its set-ups, for a store that has several.
+    #[cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "only RocksDB has several"))]
+    pub variant: u8,
 }
 
 impl Setup {

@@ -8,6 +8,10 @@ mod links;
 mod lmdb;
 mod maps;
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb_setups;
 
 use anyhow::{Result, bail};
 
@@ -21,11 +25,14 @@ pub struct Contestant {
     /// As the command line and the results call it.
     pub name: &'static str,
     kind: Kind,
+    variant: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bedload,
+    #[cfg(feature = "rocksdb")]
+    RocksDb,
     Fjall,
     Redb,
     Lmdb,
@@ -35,12 +42,20 @@ enum Kind {
 
 /// All of them, in the order of the tables.
 pub const CONTESTANTS: &[Contestant] = &[
-    Contestant { name: "bedload", kind: Kind::Bedload },
-    Contestant { name: "fjall", kind: Kind::Fjall },
-    Contestant { name: "redb", kind: Kind::Redb },
-    Contestant { name: "lmdb", kind: Kind::Lmdb },
-    Contestant { name: "hashmap", kind: Kind::HashMap },
-    Contestant { name: "btreemap", kind: Kind::BTreeMap },
+    Contestant { name: "bedload", kind: Kind::Bedload, variant: 0 },
+    #[cfg(feature = "rocksdb")]
+    Contestant { name: "rocksdb-flink", kind: Kind::RocksDb, variant: rocksdb_setups::FLINK },
+    #[cfg(feature = "rocksdb")]
+    Contestant { name: "rocksdb-tuned", kind: Kind::RocksDb, variant: rocksdb_setups::TUNED },
+    #[cfg(feature = "rocksdb")]
+    Contestant { name: "rocksdb-outside", kind: Kind::RocksDb, variant: rocksdb_setups::OUTSIDE },
+    #[cfg(feature = "rocksdb")]
+    Contestant { name: "rocksdb-plain", kind: Kind::RocksDb, variant: rocksdb_setups::PLAIN },
+    Contestant { name: "fjall", kind: Kind::Fjall, variant: 0 },
+    Contestant { name: "redb", kind: Kind::Redb, variant: 0 },
+    Contestant { name: "lmdb", kind: Kind::Lmdb, variant: 0 },
+    Contestant { name: "hashmap", kind: Kind::HashMap, variant: 0 },
+    Contestant { name: "btreemap", kind: Kind::BTreeMap, variant: 0 },
 ];
 
 /// Work that is written once for every store.
@@ -58,10 +73,16 @@ impl Contestant {
         bail!("there is no store {name:?}; there are {}", names.join(", "))
     }
 
+    pub fn variant(&self) -> u8 {
+        self.variant
+    }
+
     /// Does `work` with the type of this store.
     pub fn with<W: ForEachStore>(&self, work: W) -> Result<W::Output> {
         match self.kind {
             Kind::Bedload => work.run::<bedload::Bedload>(),
+            #[cfg(feature = "rocksdb")]
+            Kind::RocksDb => work.run::<rocksdb::RocksDb>(),
             Kind::Fjall => work.run::<fjall::Fjall>(),
             Kind::Redb => work.run::<redb::Redb>(),
             Kind::Lmdb => work.run::<lmdb::Lmdb>(),
