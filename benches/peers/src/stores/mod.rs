@@ -3,6 +3,8 @@
 //! One file a store: how it is set up for this job and why, and how the operations of [`crate::store`] map to its own.
 
 mod bedload;
+#[cfg(feature = "cobble")]
+mod cobble;
 mod fjall;
 mod links;
 mod lmdb;
@@ -36,6 +38,8 @@ enum Kind {
     Fjall,
     Redb,
     Lmdb,
+    #[cfg(feature = "cobble")]
+    Cobble,
     HashMap,
     BTreeMap,
 }
@@ -54,6 +58,8 @@ pub const CONTESTANTS: &[Contestant] = &[
     Contestant { name: "fjall", kind: Kind::Fjall, variant: 0 },
     Contestant { name: "redb", kind: Kind::Redb, variant: 0 },
     Contestant { name: "lmdb", kind: Kind::Lmdb, variant: 0 },
+    #[cfg(feature = "cobble")]
+    Contestant { name: "cobble", kind: Kind::Cobble, variant: 0 },
     Contestant { name: "hashmap", kind: Kind::HashMap, variant: 0 },
     Contestant { name: "btreemap", kind: Kind::BTreeMap, variant: 0 },
 ];
@@ -86,6 +92,8 @@ impl Contestant {
             Kind::Fjall => work.run::<fjall::Fjall>(),
             Kind::Redb => work.run::<redb::Redb>(),
             Kind::Lmdb => work.run::<lmdb::Lmdb>(),
+            #[cfg(feature = "cobble")]
+            Kind::Cobble => work.run::<cobble::Cobble>(),
             Kind::HashMap => work.run::<maps::Hashed>(),
             Kind::BTreeMap => work.run::<maps::Ordered>(),
         }
