@@ -120,6 +120,11 @@ impl Memtable {
         if let Some(place) = self.find(hash, key) {
             return self.put_at(place, entry);
         }
+        self.add(hash, key, entry, shape)
+    }
+
+    /// Inserts the entry of a key that is not in the memtable.
+    pub fn add(&mut self, hash: u32, key: &[u8], entry: Entry<'_>, shape: &dyn KeyShape) -> Result<(), NoRoom> {
         let offset = self.arena.push(hash, key, entry, 0).ok_or(NoRoom)?;
         self.index.insert(hash, offset);
         if shape.scan_prefix_bytes(key).is_some() {

@@ -28,6 +28,12 @@ impl Store {
         {
             return search.finish();
         }
+        self.search_older(hash, key, search)
+    }
+
+    /// Goes on behind the active memtable's entry of `key`.
+    #[inline]
+    pub(super) fn search_older<'a>(&'a self, hash: u32, key: &[u8], search: Search<'a>) -> Result<Option<Seen<'a>>> {
         if self.active.ranges().contains(key) {
             return search.finish();
         }

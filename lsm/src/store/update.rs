@@ -7,7 +7,8 @@ use super::write::check_lengths;
 use crate::codec::hash32;
 use crate::entry::{Entry, Expiry, Kind};
 use crate::error::Result;
-use crate::memtable::Memtable;
+use crate::memtable::{Memtable, Place};
+use crate::view::Search;
 
 /// The value of one key inside [`Store::update`]: to look at, change in place, replace or remove.
 ///
@@ -144,11 +145,13 @@ impl Store {
         self.prepare(0)?;
         let hash = hash32(key);
         let mut staged = std::mem::take(&mut self.scratch);
-        let result = self.offer(hash, key, &mut staged, change).and_then(|(result, change, expiry)| {
+        let mine = self.active.find(hash, key);
+        let offered = self.offer(mine, hash, key, &mut staged, change);
+        let result = offered.and_then(|(result, change, expiry)| {
             match change {
                 Change::None => {}
                 Change::InPlace { bytes } => self.written_bytes += (key.len() + bytes) as u64,
-                Change::Staged => self.write_staged(hash, key, Entry::value(&staged, expiry))?,
+                Change::Staged => self.write_staged(mine.is_none(), hash, key, Entry::value(&staged, expiry))?,
                 Change::Deleted => self.delete(key)?,
             }
             Ok(result)
@@ -160,12 +163,13 @@ impl Store {
     /// Lets `change` see and change the value of `key`; what it did besides changing it in place is told.
     fn offer<T>(
         &mut self,
+        mine: Option<Place>,
         hash: u32,
         key: &[u8],
         staged: &mut Vec<u8>,
         change: impl FnOnce(&mut Slot<'_>) -> T,
     ) -> Result<(T, Change, Option<Expiry>)> {
-        let mine = self.active.find(hash, key).map(|place| (place, self.active.entry_at(place)));
+        let mine = mine.map(|place| (place, self.active.entry_at(place)));
         let older;
         let (now, expiry) = match mine {
             Some((_, entry)) if entry.kind == Kind::Tombstone || entry.expired(&self.clocks) => (Now::Absent, None),
@@ -174,7 +178,10 @@ impl Store {
                 (Now::Mine(self.active.value_mut(place)), expiry)
             }
             _ => {
-                older = self.search(hash, key)?;
+                older = match mine {
+                    Some(_) => self.search(hash, key)?,
+                    None => self.search_older(hash, key, Search::new(&*self.core.rules, &self.clocks))?,
+                };
                 match &older {
                     Some(found) => (Now::Older(&found.value), found.expiry),
                     None => (Now::Absent, None),
@@ -191,13 +198,13 @@ impl Store {
         }
     }
 
-    fn write_staged(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
+    fn write_staged(&mut self, is_new: bool, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
         check_lengths(key, entry.value.len())?;
         self.check_form(key, entry.value)?;
         if let Some(expiry) = entry.expiry {
             self.check_expiry(key, expiry)?;
         }
         self.reserve(Memtable::record_bytes(key.len(), entry.value.len()))?;
-        self.insert(hash, key, entry)
+        if is_new { self.insert_new(hash, key, entry) } else { self.insert(hash, key, entry) }
     }
 }

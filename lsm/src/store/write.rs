@@ -146,11 +146,20 @@ impl Store {
         if self.active.used_bytes() + bytes > self.checked_bytes { self.make_way(bytes) } else { Ok(()) }
     }
 
-    /// Puts an entry into the active memtable.
+    /// Puts an entry into the active memtable, which may hold one of that key.
     pub(super) fn insert(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
         if self.active.put(hash, key, entry, &*self.core.shape) == Err(NoRoom) {
             self.seal_active(false)?;
             self.active.put(hash, key, entry, &*self.core.shape).expect("an empty memtable has room for an entry");
+        }
+        self.written_bytes += (key.len() + entry.value.len()) as u64;
+        Ok(())
+    }
+
+    /// Puts the entry of a key that the active memtable does not hold into it.
+    pub(super) fn insert_new(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
+        if self.active.add(hash, key, entry, &*self.core.shape) == Err(NoRoom) {
+            return self.insert(hash, key, entry);
         }
         self.written_bytes += (key.len() + entry.value.len()) as u64;
         Ok(())
