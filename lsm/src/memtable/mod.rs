@@ -193,10 +193,17 @@ impl Memtable {
 
     /// Removes all entries of `range` that an ordered index knows.
     pub fn remove_range(&mut self, range: &KeyRange) {
-        remove_range(&mut self.scanned, &mut self.arena, &mut self.index, range);
+        let (arena, index) = (&self.arena, &mut self.index);
+        let mut removed = Vec::new();
+        let mut forget = |offset| {
+            index.remove(arena.hash(offset), offset);
+            removed.push(offset);
+        };
+        self.scanned.remove_range(arena, range, &mut forget);
         if let Some(points) = self.points.get_mut() {
-            remove_range(points, &mut self.arena, &mut self.index, range);
+            points.remove_range(arena, range, &mut forget);
         }
+        removed.into_iter().for_each(|offset| self.arena.bury(offset));
     }
 
     /// Adds a range tombstone. It hides what is older than this memtable; nothing in here may lie inside.
@@ -243,18 +250,6 @@ impl Memtable {
     /// Makes it immutable and shareable.
     pub fn seal(self) -> Sealed {
         Sealed::new(self)
-    }
-}
-
-fn remove_range(ordered: &mut Ordered, arena: &mut Arena, index: &mut Index, range: &KeyRange) {
-    while let Some(at) = ordered.seek(arena, &range.start) {
-        let offset = ordered.offset(at);
-        if !range.is_before_end(arena.key(offset)) {
-            return;
-        }
-        index.remove(arena.hash(offset), offset);
-        arena.bury(offset);
-        ordered.remove_at(at);
     }
 }
 

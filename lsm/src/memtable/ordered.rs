@@ -5,11 +5,15 @@
 //!   leaves   [12 bytes of key, offset | … ≤ 128]   ties are settled in the arena
 //! ```
 //!
+//! Twenty bytes of key were no faster, though they tell entries of one map apart: scans of maps took the same time, and
+//! timers 10 % more of the processor's, because slots of 24 bytes miss its caches more often.
+//!
 //! Two levels only: a split moves the leaves' heads behind it, 40 bytes a leaf, once in some 64 inserts; with a million
 //! entries that is some 5 µs, and less than 100 ns an insert. An emptied leaf is unlinked and reused, so that a queue filled
 //! at its end and emptied at its head stays small.
 
 use super::arena::{Arena, Offset};
+use crate::key::KeyRange;
 
 const LEAF_MAX: usize = 128;
 
@@ -37,6 +41,17 @@ struct Slot {
     offset: Offset,
 }
 
+impl Slot {
+    fn new((high, low): Head, offset: Offset) -> Slot {
+        Slot { high, low, offset }
+    }
+
+    #[inline]
+    fn head(&self) -> Head {
+        (self.high, self.low)
+    }
+}
+
 /// A place in the index; valid until it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
@@ -62,13 +77,13 @@ impl Ordered {
     pub fn from_sorted(arena: &Arena, offsets: impl Iterator<Item = Offset>) -> Ordered {
         let mut ordered = Ordered::default();
         for offset in offsets {
-            let (high, low) = head(arena.key(offset));
+            let slot = Slot::new(head(arena.key(offset)), offset);
             match ordered.leaves.last_mut() {
-                Some(leaf) if leaf.slots.len() < LEAF_MAX * 3 / 4 => leaf.slots.push(Slot { high, low, offset }),
+                Some(leaf) if leaf.slots.len() < LEAF_MAX * 3 / 4 => leaf.slots.push(slot),
                 _ => {
                     let mut slots = Vec::with_capacity(LEAF_MAX);
-                    slots.push(Slot { high, low, offset });
-                    ordered.leaves.push(Leaf { fence: (high, low), slots });
+                    slots.push(slot);
+                    ordered.leaves.push(Leaf { fence: slot.head(), slots });
                 }
             }
             ordered.len += 1;
@@ -89,13 +104,12 @@ impl Ordered {
 
     /// Adds the record of a key that is not in yet.
     pub fn insert(&mut self, arena: &Arena, key: &[u8], offset: Offset) {
-        let (high, low) = head(key);
-        let slot = Slot { high, low, offset };
+        let slot = Slot::new(head(key), offset);
         self.len += 1;
         if self.leaves.is_empty() {
             let mut slots = self.new_slots();
             slots.push(slot);
-            self.leaves.push(Leaf { fence: (high, low), slots });
+            self.leaves.push(Leaf { fence: slot.head(), slots });
             return;
         }
         let mut leaf = self.leaf_of(arena, key);
@@ -109,7 +123,7 @@ impl Ordered {
         let leaf = &mut self.leaves[leaf];
         leaf.slots.insert(at, slot);
         if at == 0 {
-            leaf.fence = (high, low);
+            leaf.fence = slot.head();
         }
     }
 
@@ -122,9 +136,30 @@ impl Ordered {
     }
 
     /// Removes what stands at a position.
-    pub fn remove_at(&mut self, Position { leaf, slot }: Position) {
+    fn remove_at(&mut self, Position { leaf, slot }: Position) {
         self.leaves[leaf].slots.remove(slot);
         self.len -= 1;
+        self.drop_if_empty(leaf);
+    }
+
+    /// Removes the keys of a range, leaf by leaf; tells each record.
+    pub fn remove_range(&mut self, arena: &Arena, range: &KeyRange, mut removed: impl FnMut(Offset)) {
+        while let Some(Position { leaf, slot }) = self.seek(arena, &range.start) {
+            let count = self.leaves[leaf].slots.len();
+            let end = range.end.as_ref().map_or(count, |end| self.lower_bound(arena, leaf, end));
+            if end <= slot {
+                return;
+            }
+            self.len -= end - slot;
+            self.leaves[leaf].slots.drain(slot..end).for_each(|slot| removed(slot.offset));
+            self.drop_if_empty(leaf);
+            if end < count {
+                return;
+            }
+        }
+    }
+
+    fn drop_if_empty(&mut self, leaf: usize) {
         if self.leaves[leaf].slots.is_empty() {
             let emptied = self.leaves.remove(leaf);
             if self.spare.len() < 4 {
@@ -194,6 +229,9 @@ impl Ordered {
     fn leaf_of(&self, arena: &Arena, key: &[u8]) -> usize {
         let head = head(key);
         let below = self.leaves.partition_point(|leaf| leaf.fence < head);
+        if self.leaves.get(below).is_none_or(|leaf| leaf.fence != head) {
+            return below.saturating_sub(1);
+        }
         let same = self.leaves[below..].partition_point(|leaf| leaf.fence == head);
         let within = &self.leaves[below..below + same];
         let same = within.partition_point(|leaf| arena.key(leaf.slots[0].offset) <= key);
@@ -207,8 +245,11 @@ impl Ordered {
     fn lower_bound(&self, arena: &Arena, leaf: usize, key: &[u8]) -> usize {
         let head = head(key);
         let slots = &self.leaves[leaf].slots;
-        let below = slots.partition_point(|slot| (slot.high, slot.low) < head);
-        let same = slots[below..].partition_point(|slot| (slot.high, slot.low) == head);
+        let below = slots.partition_point(|slot| slot.head() < head);
+        if slots.get(below).is_none_or(|slot| slot.head() != head) {
+            return below;
+        }
+        let same = slots[below..].partition_point(|slot| slot.head() == head);
         below + slots[below..below + same].partition_point(|slot| arena.key(slot.offset) < key)
     }
 
@@ -217,7 +258,7 @@ impl Ordered {
         // The last leaf is split near its end: rising keys fill leaves.
         let at = if leaf + 1 == self.leaves.len() { LEAF_MAX * 7 / 8 } else { LEAF_MAX / 2 };
         right.extend(self.leaves[leaf].slots.drain(at..));
-        let fence = (right[0].high, right[0].low);
+        let fence = right[0].head();
         self.leaves.insert(leaf + 1, Leaf { fence, slots: right });
     }
 
