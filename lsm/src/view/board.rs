@@ -381,6 +381,10 @@ impl Board {
         let mut memtables = state.snapshot.memtables.clone();
         match edit {
             Edit::Flush { run, seals, .. } => {
+                // Counted before whoever waits for this flush goes on.
+                let flushed = state.unflushed.iter().filter(|table| table.seal <= seals.last);
+                self.metrics.written_bytes.add(flushed.map(|table| table.written_bytes).sum());
+                self.metrics.flushes.add(1);
                 state.unflushed.retain(|table| table.seal > seals.last);
                 state.flushing = false;
                 state.flush_attempts += 1;
