@@ -32,6 +32,18 @@ fn large_values_keep_the_budget() {
     }
 }
 
+/// A memtable that was sealed early counted what lay in it, and held a whole chunk beside.
+#[test]
+fn memtables_sealed_early_count_all_they_hold() {
+    let (_env, mut store) = open(64 << 20, 0, 0);
+    for number in 0..40u32 {
+        store.put(&number.to_be_bytes(), &[1; 100_000]).unwrap();
+        store.view().unwrap();
+    }
+    let held = store.stats().memtable_bytes;
+    assert!(held >= 40 * 200_000, "{held} bytes told of forty memtables of a chunk each");
+}
+
 #[test]
 fn a_value_larger_than_a_memtable_is_taken() {
     let (_env, mut store) = open(1 << 20, 16 << 10, 0);

@@ -36,6 +36,8 @@ pub(crate) struct Arena {
     open: usize,
     /// Bytes taken of all chunks, and what was left at the end of those before.
     used: usize,
+    /// Bytes of all chunks.
+    held: usize,
     /// Bits of an offset that are the place in a chunk.
     shift: u32,
     pool: Arc<ChunkPool>,
@@ -81,7 +83,15 @@ impl Arena {
     /// An arena without chunks yet.
     pub fn new(pool: &Arc<ChunkPool>) -> Arena {
         let shift = (pool.chunk_bytes() / UNIT).trailing_zeros();
-        Arena { chunks: Vec::new(), filled: Vec::new(), open: usize::MAX, used: 0, shift, pool: Arc::clone(pool) }
+        Arena {
+            chunks: Vec::new(),
+            filled: Vec::new(),
+            open: usize::MAX,
+            used: 0,
+            held: 0,
+            shift,
+            pool: Arc::clone(pool),
+        }
     }
 
     /// Bytes that a record takes; without expiry and reading.
@@ -93,6 +103,11 @@ impl Arena {
     #[inline]
     pub fn used(&self) -> usize {
         self.used
+    }
+
+    /// Bytes of memory it holds, taken or not.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether there are offsets for records of `bytes` together.
@@ -135,7 +150,7 @@ impl Arena {
     #[inline]
     fn take(&mut self, total: usize) -> Option<Offset> {
         if let Some(filled) = self.filled.get_mut(self.open)
-            && *filled + total <= self.pool.chunk_bytes()
+            && *filled + total <= self.chunks[self.open].len()
         {
             let start = *filled;
             *filled += total;
@@ -151,13 +166,20 @@ impl Arena {
         if number >= 1 << (u32::BITS - self.shift) {
             return None;
         }
-        if total > self.pool.chunk_bytes() / 2 {
-            self.chunks.push(Chunk::new(total));
-        } else {
-            self.used += self.filled.get(self.open).map_or(0, |filled| self.pool.chunk_bytes().saturating_sub(*filled));
-            self.chunks.push(self.pool.take());
+        let first = self.pool.first_bytes();
+        let chunk = if number == 0 && total <= first / 2 {
+            // Many memtables stay small: those between two views or checkpoints that are close together.
             self.open = number;
-        }
+            Chunk::new(first)
+        } else if total > self.pool.chunk_bytes() / 2 {
+            Chunk::new(total)
+        } else {
+            self.used += self.filled.get(self.open).map_or(0, |filled| self.chunks[self.open].len() - *filled);
+            self.open = number;
+            self.pool.take()
+        };
+        self.held += chunk.len();
+        self.chunks.push(chunk);
         self.filled.push(total);
         self.used += total;
         Some((number << self.shift) as Offset)

@@ -100,6 +100,11 @@ impl ChunkPool {
         self.chunk_bytes
     }
 
+    /// Bytes of a memtable's first chunk, which comes from no pool.
+    pub(super) fn first_bytes(&self) -> usize {
+        (self.chunk_bytes / CHUNKS_OF_MEMTABLE).max(CHUNK_BYTES_MIN.min(self.chunk_bytes))
+    }
+
     /// Keeps chunks of up to `bytes` together, in use or free.
     pub fn limit(&self, bytes: usize) {
         self.lock().count_max = bytes / self.chunk_bytes;

@@ -81,6 +81,11 @@ impl Memtable {
         if self.is_empty() { self.arena.used() } else { self.arena.used() + indexes + self.ranges.memory_bytes() }
     }
 
+    /// Bytes of memory it holds and does not use.
+    pub fn idle_bytes(&self) -> usize {
+        self.arena.held() - self.arena.used()
+    }
+
     /// Entries, tombstones included.
     pub fn len(&self) -> usize {
         self.index.len()

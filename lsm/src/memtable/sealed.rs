@@ -44,7 +44,9 @@ impl Sealed {
 
     /// Bytes of memory it holds.
     pub fn used_bytes(&self) -> usize {
-        self.table.used_bytes() + self.order.get().map_or(0, |order| order.len() * size_of::<Offset>())
+        self.table.used_bytes()
+            + self.table.idle_bytes()
+            + self.order.get().map_or(0, |order| order.len() * size_of::<Offset>())
     }
 
     /// Whether an entry or range tombstone may lie inside `range`; false is certain. Does not sort.
