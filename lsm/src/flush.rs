@@ -9,6 +9,7 @@ use crate::codec::hash32;
 use crate::error::Result;
 use crate::fold::Rules;
 use crate::iter::{Merge, Source};
+use crate::key::KeyRange;
 use crate::options::Time;
 use crate::run::RunWriter;
 use crate::version::{Edit, RunFile, RunFiles, Seals};
@@ -75,8 +76,8 @@ fn write_tables(writer: &mut RunWriter, tables: &[Arc<SealedTable>], rules: &dyn
         }
         return Ok(());
     }
-    let mut merge = Merge::new(tables.iter().rev().map(sealed_source).collect(), rules);
-    merge.seek(&[])?;
+    let mut merge = Merge::new(tables.iter().rev().map(sealed_source).collect(), rules, KeyRange::all());
+    merge.seek_first()?;
     while let Some(key) = merge.key() {
         writer.add(key, hash32(key), merge.entry()?)?;
         merge.step()?;

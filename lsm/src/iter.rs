@@ -13,10 +13,10 @@
 
 use std::cmp::Ordering;
 
-use crate::entry::{Entry, Kind};
+use crate::entry::{Clocks, Entry, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::{Folded, Rules, fold};
-use crate::key::{RangeSet, prefix64};
+use crate::key::{KeyRange, RangeSet, prefix64};
 
 /// A position in a sorted sequence of entries with unique keys. A new cursor stands nowhere: seek first.
 ///
@@ -42,6 +42,9 @@ pub(crate) trait Cursor {
 
     /// What the entry here is, without reading its value. Only at a key.
     fn kind(&self) -> Result<Kind>;
+
+    /// Whether the entry here ends at some time. Only at a key.
+    fn expires(&self) -> bool;
 }
 
 /// Which way a merge goes.
@@ -63,7 +66,12 @@ pub(crate) struct Merge<'a, C> {
     sources: Vec<Source<'a, C>>,
     rules: &'a dyn Rules,
     direction: Direction,
-    /// Sources that stand at a key, in the order of their keys, newest first among equals; with the key's leading bytes.
+    /// Keys outside are not shown.
+    range: KeyRange,
+    /// How many leading bytes all keys of the range share.
+    shared: usize,
+    /// Sources that stand at a key of the range, in the order of their keys, newest first among equals; with the key's first
+    /// bytes behind the shared ones.
     order: Vec<(u64, usize)>,
     /// How many at the front of `order` stand at the key shown; they move on at the next step.
     shown: usize,
@@ -87,14 +95,16 @@ enum Shown {
 }
 
 impl<'a, C: Cursor> Merge<'a, C> {
-    /// A merge that stands nowhere.
-    pub fn new(sources: Vec<Source<'a, C>>, rules: &'a dyn Rules) -> Merge<'a, C> {
+    /// A merge of the keys of a range. It stands nowhere.
+    pub fn new(sources: Vec<Source<'a, C>>, rules: &'a dyn Rules, range: KeyRange) -> Merge<'a, C> {
         let ranged = sources.iter().any(|source| !source.ranges.is_empty());
         Merge {
             order: Vec::with_capacity(sources.len()),
             sources,
             rules,
             direction: Direction::Forward,
+            shared: range.common_prefix().len(),
+            range,
             shown: 0,
             result: Shown::Nothing,
             value: Vec::new(),
@@ -103,29 +113,34 @@ impl<'a, C: Cursor> Merge<'a, C> {
         }
     }
 
-    /// Goes to the first key shown that is not smaller than `key`; steps lead to larger keys from here.
-    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
+    /// Goes to the first key shown; steps lead to larger keys from here.
+    pub fn seek_first(&mut self) -> Result<()> {
         self.direction = Direction::Forward;
         for source in &mut self.sources {
-            source.cursor.seek(key)?;
+            source.cursor.seek(&self.range.start)?;
         }
         self.line_up();
         self.show()
     }
 
-    /// Goes to the last key shown that is smaller than `bound`, or the last of all; steps lead to smaller keys from here.
-    pub fn seek_before(&mut self, bound: Option<&[u8]>) -> Result<()> {
+    /// Goes to the last key shown; steps lead to smaller keys from here.
+    pub fn seek_last(&mut self) -> Result<()> {
         self.direction = Direction::Backward;
         for source in &mut self.sources {
-            source.cursor.seek_before(bound)?;
+            source.cursor.seek_before(self.range.end.as_deref())?;
         }
         self.line_up();
         self.show()
     }
 
     /// Goes on to the next key shown, in the direction of the last seek.
+    #[inline]
     pub fn step(&mut self) -> Result<()> {
-        self.pass(self.shown)?;
+        if self.shown == 1 {
+            self.pass_lone()?;
+        } else {
+            self.pass(self.shown)?;
+        }
         self.show()
     }
 
@@ -136,6 +151,19 @@ impl<'a, C: Cursor> Merge<'a, C> {
             Shown::Nothing => None,
             _ => self.order.first().and_then(|&(_, source)| self.sources[source].cursor.key()),
         }
+    }
+
+    /// Whether a reader whose clocks these are sees the entry shown.
+    #[inline]
+    pub fn is_visible(&self, clocks: &Clocks) -> Result<bool> {
+        if let Shown::Source(source) = self.result {
+            let cursor = &self.sources[source].cursor;
+            if !cursor.expires() {
+                return Ok(cursor.kind()? != Kind::Tombstone);
+            }
+        }
+        let entry = self.entry()?;
+        Ok(entry.kind != Kind::Tombstone && !entry.expired(clocks))
     }
 
     /// The entry shown. An operand means that older sources than these may hold what it is to be folded onto.
@@ -193,10 +221,27 @@ impl<'a, C: Cursor> Merge<'a, C> {
         }
     }
 
+    /// The key that a source stands at, when it is inside the range. Sources leave the range at its far end.
+    #[inline]
+    fn key_of(&self, source: usize) -> Option<&[u8]> {
+        let key = self.sources[source].cursor.key()?;
+        let inside = match self.direction {
+            Direction::Forward => self.range.is_before_end(key),
+            Direction::Backward => *self.range.start <= *key,
+        };
+        inside.then_some(key)
+    }
+
+    /// What tells keys of the range apart most often.
+    #[inline]
+    fn prefix_of(&self, key: &[u8]) -> u64 {
+        prefix64(key.get(self.shared..).unwrap_or(&[]))
+    }
+
     /// Puts a source, which is not in line, to its place.
     fn insert(&mut self, source: usize) {
-        let Some(key) = self.sources[source].cursor.key() else { return };
-        let prefix = prefix64(key);
+        let Some(key) = self.key_of(source) else { return };
+        let prefix = self.prefix_of(key);
         let place = self
             .order
             .iter()
@@ -210,6 +255,32 @@ impl<'a, C: Cursor> Merge<'a, C> {
             })
             .unwrap_or(self.order.len());
         self.order.insert(place, (prefix, source));
+    }
+
+    /// Moves the source at the head of the line on by one key: mostly it stays at the head.
+    #[inline]
+    fn pass_lone(&mut self) -> Result<()> {
+        let (_, source) = self.order[0];
+        let cursor = &mut self.sources[source].cursor;
+        match self.direction {
+            Direction::Forward => cursor.next()?,
+            Direction::Backward => cursor.prev()?,
+        }
+        self.shown = 0;
+        let prefix = self.key_of(source).map(|key| self.prefix_of(key));
+        let stays = prefix.is_some_and(|prefix| match self.order.get(1) {
+            None => true,
+            Some((next, _)) if self.direction == Direction::Forward => prefix < *next,
+            Some((next, _)) => prefix > *next,
+        });
+        match prefix {
+            Some(prefix) if stays => self.order[0].0 = prefix,
+            _ => {
+                self.order.remove(0);
+                self.insert(source);
+            }
+        }
+        Ok(())
     }
 
     /// Moves the first `count` sources of the line, which share a key, on by one key each.

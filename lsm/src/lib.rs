@@ -93,6 +93,7 @@
 
 mod error;
 pub mod format;
+mod prefetch;
 mod sync;
 
 mod codec;

@@ -101,8 +101,8 @@ pub fn merge_run(bytes: Vec<u8>, older: Option<Vec<u8>>, how: Merging) -> Result
     let sources = runs.iter().flatten().map(|run| iter::Source { cursor: run.sweep(), ranges: run.ranges() });
     let sink = Sink::default();
     let mut writer = sample_writer(&sink, codec, MERGED);
-    let mut merge = Merge::new(sources.collect(), &Appending);
-    merge.seek(&[])?;
+    let mut merge = Merge::new(sources.collect(), &Appending, KeyRange::all());
+    merge.seek_first()?;
     while let Some(key) = merge.key() {
         let lone = merge.lone_source().filter(|_| copies);
         let block = match lone {

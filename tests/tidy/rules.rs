@@ -13,7 +13,7 @@ const CODE_LINES_MAX: usize = 600;
 /// by a promise.
 const UNSAFE_ELSEWHERE: [&str; 2] = ["tests/allocations.rs", "benches/peers/src/stores/lmdb.rs"];
 /// The modules of the store that may say `unsafe`.
-const UNSAFE_MODULES: [&str; 3] = ["lsm/src/memtable/arena.rs", "lsm/src/fs/mmap.rs", "lsm/src/run/prefetch.rs"];
+const UNSAFE_MODULES: [&str; 3] = ["lsm/src/memtable/arena.rs", "lsm/src/fs/mmap.rs", "lsm/src/prefetch.rs"];
 
 /// Words that name a heap of things instead of one thing.
 const EMPTY_WORDS: [&str; 7] = ["util", "utils", "helper", "helpers", "misc", "manager", "managers"];

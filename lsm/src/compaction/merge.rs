@@ -88,9 +88,9 @@ impl TilePart<'_> {
     /// Writes the entries that remain; false when the merge is to give up.
     fn write(&self, writer: &mut RunWriter, progress: &mut Progress<'_, '_>) -> Result<bool> {
         let rules = progress.compaction.rules;
-        let mut merge = Merge::new(self.inputs.iter().map(source_of).collect(), rules);
-        merge.seek(&self.range.start)?;
-        while let Some(key) = merge.key().filter(|key| self.range.is_before_end(key)) {
+        let mut merge = Merge::new(self.inputs.iter().map(source_of).collect(), rules, self.range.clone());
+        merge.seek_first()?;
+        while let Some(key) = merge.key() {
             if let Some(block) = self.block_to_copy(&merge)? {
                 let entries = u64::from(block.count());
                 writer.add_block(&block)?;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::chunks::{Chunk, ChunkPool};
 use crate::entry::{ClockId, Entry, Expiry, Kind};
+use crate::prefetch::prefetch;
 
 /// The place of a record.
 pub(crate) type Offset = u32;
@@ -92,6 +93,11 @@ impl Arena {
             shift,
             pool: Arc::clone(pool),
         }
+    }
+
+    /// Where its chunks come from.
+    pub fn pool(&self) -> &Arc<ChunkPool> {
+        &self.pool
     }
 
     /// Bytes that a record takes; without expiry and reading.
@@ -205,6 +211,14 @@ impl Arena {
         record[0] ^ record.get(64).unwrap_or(&0) ^ record.get(128).unwrap_or(&0)
     }
 
+    /// Brings the first cache lines of a record on their way.
+    #[inline]
+    pub fn prefetch(&self, offset: Offset) {
+        let record = self.record(offset);
+        prefetch(record);
+        prefetch(record.get(64..).unwrap_or(&[]));
+    }
+
     /// All records that are not dead, in the order they lie.
     pub fn offsets(&self) -> impl Iterator<Item = Offset> {
         (0..self.chunks.len()).flat_map(move |number| {
@@ -239,6 +253,12 @@ impl Arena {
     /// The hash of a record's key.
     pub fn hash(&self, offset: Offset) -> u32 {
         u32::from_le_bytes(*self.record(offset)[12..].first_chunk().expect("offsets come from push"))
+    }
+
+    /// Whether the entry of a record ends at some time.
+    #[inline]
+    pub fn expires(&self, offset: Offset) -> bool {
+        self.record(offset)[2] & HAS_EXPIRY != 0
     }
 
     /// The entry of a record.

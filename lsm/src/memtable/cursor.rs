@@ -6,14 +6,25 @@ use crate::entry::{Entry, Kind};
 use crate::error::Result;
 use crate::iter::Cursor;
 
+/// How many records are on their way into the processor's caches before the cursor comes to them: each lies anywhere.
+const AHEAD: usize = 4;
+
 /// A place in a memtable's key order.
 pub(crate) struct MemCursor<'a> {
     arena: &'a Arena,
     indexes: [Option<&'a Ordered>; 2],
     /// Where each index stands: at the key shown, or at the next one in the direction of the last move.
-    at: [Option<Position>; 2],
+    at: [Option<Stand<'a>>; 2],
     shown: Option<usize>,
     forward: bool,
+}
+
+/// A key of an ordered index.
+#[derive(Clone, Copy)]
+struct Stand<'a> {
+    position: Position,
+    offset: Offset,
+    key: &'a [u8],
 }
 
 impl<'a> MemCursor<'a> {
@@ -23,49 +34,64 @@ impl<'a> MemCursor<'a> {
         MemCursor { arena, indexes, at: [None, None], shown: None, forward: true }
     }
 
-    fn offset(&self, index: usize) -> Option<Offset> {
-        Some(self.indexes[index]?.offset(self.at[index]?))
+    fn stand(&self, index: &'a Ordered, position: Option<Position>) -> Option<Stand<'a>> {
+        let position = position?;
+        let offset = index.offset(position);
+        Some(Stand { position, offset, key: self.arena.key(offset) })
     }
 
     /// Shows the nearer of the two.
+    #[inline]
     fn show(&mut self) {
-        let key = |index| self.offset(index).map(|offset| self.arena.key(offset));
-        self.shown = match (key(0), key(1)) {
+        self.shown = match (&self.at[0], &self.at[1]) {
             (None, None) => None,
             (Some(_), None) => Some(0),
             (None, Some(_)) => Some(1),
-            (Some(first), Some(second)) => Some(usize::from((second < first) == self.forward)),
+            (Some(first), Some(second)) => Some(usize::from((second.key < first.key) == self.forward)),
         };
     }
 
     fn seek_both(&mut self, forward: bool, seek: impl Fn(&'a Ordered, &'a Arena) -> Option<Position>) {
         self.forward = forward;
-        for (at, index) in self.at.iter_mut().zip(self.indexes) {
-            *at = index.and_then(|index| seek(index, self.arena));
+        for number in 0..2 {
+            let Some(index) = self.indexes[number] else { continue };
+            let position = seek(index, self.arena);
+            if let Some(position) = position
+                && forward
+            {
+                index.offsets_from(position, AHEAD).for_each(|offset| self.arena.prefetch(offset));
+            }
+            self.at[number] = self.stand(index, position);
         }
         self.show();
     }
 
+    #[inline]
     fn step(&mut self, forward: bool) {
         let Some(shown) = self.shown else { return };
+        let Stand { position, key, .. } = self.at[shown].expect("it shows a key");
         if self.forward != forward {
             // The other index stands on the far side: bring it over the key shown.
-            let key = self.key_here(shown);
             let other = 1 - shown;
-            self.at[other] = self.indexes[other].and_then(|index| match forward {
-                true => index.seek(self.arena, key),
-                false => index.seek_before(self.arena, Some(key)),
-            });
+            if let Some(index) = self.indexes[other] {
+                let position = match forward {
+                    true => index.seek(self.arena, key),
+                    false => index.seek_before(self.arena, Some(key)),
+                };
+                self.at[other] = self.stand(index, position);
+            }
             self.forward = forward;
         }
         let index = self.indexes[shown].expect("it shows a key");
-        let at = self.at[shown].expect("it shows a key");
-        self.at[shown] = if forward { index.next(at) } else { index.prev(at) };
+        let next = if forward { index.next(position) } else { index.prev(position) };
+        if let Some(position) = next
+            && forward
+        {
+            let ahead = index.offsets_from(position.ahead(AHEAD - 1), 1);
+            ahead.for_each(|offset| self.arena.prefetch(offset));
+        }
+        self.at[shown] = self.stand(index, next);
         self.show();
-    }
-
-    fn key_here(&self, index: usize) -> &'a [u8] {
-        self.arena.key(self.offset(index).expect("it shows a key"))
     }
 }
 
@@ -92,17 +118,22 @@ impl Cursor for MemCursor<'_> {
 
     #[inline]
     fn key(&self) -> Option<&[u8]> {
-        self.shown.map(|index| self.key_here(index))
+        self.shown.and_then(|shown| self.at[shown].as_ref()).map(|stand| stand.key)
     }
 
     #[inline]
     fn entry(&self) -> Result<Entry<'_>> {
-        let shown = self.shown.expect("only at a key");
-        Ok(self.arena.entry(self.offset(shown).expect("it shows a key")))
+        let stand = self.shown.and_then(|shown| self.at[shown]).expect("only at a key");
+        Ok(self.arena.entry(stand.offset))
     }
 
     #[inline]
     fn kind(&self) -> Result<Kind> {
         Ok(self.entry()?.kind)
+    }
+
+    #[inline]
+    fn expires(&self) -> bool {
+        self.shown.and_then(|shown| self.at[shown]).is_some_and(|stand| self.arena.expires(stand.offset))
     }
 }

@@ -1,27 +1,49 @@
 //! The hash index of a memtable: hash and record offset in eight bytes, open addressing, in shards.
 //!
-//! A shard doubles by itself when three quarters full, so growing pauses the writer for one sixty-fourth of the index at a
-//! time: some µs while small, some 80 µs for the 12,288 entries of a shard of 16,384 slots (at 800,000 entries in all). It
-//! needs no look at the keys, because the slot holds the hash. Keys whose 32-bit hashes agree are told apart in the arena.
+//! ```text
+//!   regions   of 2^n slots for each shard:  [shard 0 | shard 1 | … | shard 63]      one piece of memory
+//!   shard     lives in one of them; when three quarters full it moves to the next, twice as large
+//! ```
+//!
+//! A shard grows by itself, so growing pauses the writer for one sixty-fourth of the index at a time: some µs while small,
+//! some 80 µs for the 12,288 entries of a shard of 16,384 slots (at 800,000 entries in all). It needs no look at the keys,
+//! because the slot holds the hash. Hashes spread evenly, so that all shards move at nearly the same time; then the memory
+//! they left goes back to the system. Keys whose 32-bit hashes agree are told apart in the arena.
+//!
+//! All shards of one size lie together because large pieces of memory have huge pages: a probe misses the processor's
+//! caches anyway, and small pages let it miss the translation buffer as well.
 
 use super::arena::Offset;
+use super::chunks::Chunk;
 
 const SHARD_BITS: u32 = 6;
 const SHARDS: usize = 1 << SHARD_BITS;
+const SLOT_BYTES: usize = 8;
 const SLOTS_MIN: usize = 8;
 /// No record: offsets are stored plus one.
 const EMPTY: u64 = 0;
 
 /// Finds records by hash.
 pub(crate) struct Index {
-    shards: Vec<Shard>,
+    shards: [Shard; SHARDS],
+    /// By the logarithm of the shards' slots; empty where no shard lives.
+    regions: Vec<Region>,
     len: usize,
     slots: usize,
 }
 
+#[derive(Clone, Copy)]
 struct Shard {
-    slots: Vec<u64>,
-    len: usize,
+    /// The region where it lives.
+    region: u32,
+    len: u32,
+}
+
+/// Memory for all shards of one size.
+#[derive(Default)]
+struct Region {
+    memory: Option<Chunk>,
+    shards: usize,
 }
 
 fn slot_of(hash: u32, offset: Offset) -> u64 {
@@ -32,12 +54,20 @@ fn offset_in(slot: u64) -> Offset {
     (slot as u32).wrapping_sub(1)
 }
 
+/// Where a search for a hash starts.
+#[inline]
+fn home(hash: u32, slots: usize) -> usize {
+    hash as usize & (slots - 1)
+}
+
 impl Index {
     /// An index that takes `expected` entries without growing.
     pub fn with_expected(expected: usize) -> Index {
         let slots = (expected / SHARDS * 3 / 2).next_power_of_two().max(SLOTS_MIN);
-        let shards = (0..SHARDS).map(|_| Shard { slots: vec![EMPTY; slots], len: 0 }).collect();
-        Index { shards, len: 0, slots: slots * SHARDS }
+        let region = slots.trailing_zeros();
+        let mut regions: Vec<Region> = (0..=region).map(|_| Region::default()).collect();
+        regions[region as usize] = Region::of(slots, SHARDS);
+        Index { shards: [Shard { region, len: 0 }; SHARDS], regions, len: 0, slots: slots * SHARDS }
     }
 
     /// Entries in it.
@@ -48,7 +78,7 @@ impl Index {
     /// Bytes it holds.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
-        self.slots * size_of::<u64>()
+        self.slots * SLOT_BYTES
     }
 
     #[inline]
@@ -56,100 +86,140 @@ impl Index {
         (hash >> (32 - SHARD_BITS)) as usize
     }
 
+    #[inline]
+    fn slots(&self, shard: usize) -> &[[u8; SLOT_BYTES]] {
+        let region = self.shards[shard].region;
+        let memory = self.regions[region as usize].memory.as_deref().unwrap_or(&[]);
+        let bytes = SLOT_BYTES << region;
+        memory[shard * bytes..][..bytes].as_chunks().0
+    }
+
+    #[inline]
+    fn slots_mut(&mut self, shard: usize) -> &mut [[u8; SLOT_BYTES]] {
+        let region = self.shards[shard].region;
+        let memory = self.regions[region as usize].memory.as_deref_mut().unwrap_or(&mut []);
+        let bytes = SLOT_BYTES << region;
+        memory[shard * bytes..][..bytes].as_chunks_mut().0
+    }
+
     /// The record with this hash that `is_it` accepts.
     #[inline]
     pub fn find(&self, hash: u32, mut is_it: impl FnMut(Offset) -> bool) -> Option<Offset> {
-        let shard = &self.shards[Index::shard(hash)];
-        let mask = shard.slots.len() - 1;
-        let mut at = hash as usize & mask;
+        let slots = self.slots(Index::shard(hash));
+        let mut at = home(hash, slots.len());
         loop {
-            let slot = shard.slots[at];
+            let slot = u64::from_le_bytes(slots[at]);
             if slot == EMPTY {
                 return None;
             }
             if (slot >> 32) as u32 == hash && is_it(offset_in(slot)) {
                 return Some(offset_in(slot));
             }
-            at = (at + 1) & mask;
+            at = (at + 1) & (slots.len() - 1);
         }
     }
 
     /// Adds a record that is not in yet.
     pub fn insert(&mut self, hash: u32, offset: Offset) {
-        let shard = &mut self.shards[Index::shard(hash)];
-        if (shard.len + 1) * 4 > shard.slots.len() * 3 {
-            self.slots += shard.slots.len();
-            shard.grow();
+        let number = Index::shard(hash);
+        let shard = self.shards[number];
+        if (shard.len as usize + 1) * 4 > 3 << shard.region {
+            self.grow(number);
         }
-        shard.put(slot_of(hash, offset));
-        shard.len += 1;
+        put(self.slots_mut(number), slot_of(hash, offset));
+        self.shards[number].len += 1;
         self.len += 1;
     }
 
     /// Lets the entry of `before` name `after`.
     pub fn replace(&mut self, hash: u32, before: Offset, after: Offset) {
-        let shard = &mut self.shards[Index::shard(hash)];
-        let at = shard.position(slot_of(hash, before), hash).expect("the record is in the index");
-        shard.slots[at] = slot_of(hash, after);
+        let slots = self.slots_mut(Index::shard(hash));
+        let at = position(slots, slot_of(hash, before));
+        slots[at] = slot_of(hash, after).to_le_bytes();
     }
 
     /// Removes a record.
     pub fn remove(&mut self, hash: u32, offset: Offset) {
-        let shard = &mut self.shards[Index::shard(hash)];
-        let at = shard.position(slot_of(hash, offset), hash).expect("the record is in the index");
-        shard.close_gap(at);
-        shard.len -= 1;
+        let number = Index::shard(hash);
+        let slots = self.slots_mut(number);
+        let at = position(slots, slot_of(hash, offset));
+        close_gap(slots, at);
+        self.shards[number].len -= 1;
         self.len -= 1;
+    }
+
+    /// Moves a shard into the next region.
+    #[cold]
+    fn grow(&mut self, number: usize) {
+        let before = self.shards[number].region as usize;
+        if before + 1 == self.regions.len() {
+            self.regions.push(Region::default());
+        }
+        if self.regions[before + 1].memory.is_none() {
+            self.regions[before + 1] = Region::of(2 << before, 0);
+        }
+        let (left, right) = self.regions.split_at_mut(before + 1);
+        let (from, to) = (&mut left[before], &mut right[0]);
+        let bytes = SLOT_BYTES << before;
+        let of = |region: &Region| region.memory.as_deref().unwrap_or(&[]).len();
+        debug_assert!(of(from) == SHARDS * bytes && of(to) == 2 * SHARDS * bytes);
+        let slots = &from.memory.as_deref().unwrap_or(&[])[number * bytes..][..bytes];
+        let larger = &mut to.memory.as_deref_mut().unwrap_or(&mut [])[2 * number * bytes..][..2 * bytes];
+        for slot in slots.as_chunks().0 {
+            if *slot != EMPTY.to_le_bytes() {
+                put(larger.as_chunks_mut().0, u64::from_le_bytes(*slot));
+            }
+        }
+        to.shards += 1;
+        from.shards -= 1;
+        if from.shards == 0 {
+            *from = Region::default();
+        }
+        self.shards[number].region += 1;
+        self.slots += 1 << before;
     }
 }
 
-impl Shard {
-    fn put(&mut self, slot: u64) {
-        let mask = self.slots.len() - 1;
-        let mut at = (slot >> 32) as usize & mask;
-        while self.slots[at] != EMPTY {
-            at = (at + 1) & mask;
-        }
-        self.slots[at] = slot;
+impl Region {
+    /// Empty slots for all shards, some of which live there.
+    fn of(slots: usize, shards: usize) -> Region {
+        Region { memory: Some(Chunk::new(SHARDS * slots * SLOT_BYTES)), shards }
     }
+}
 
-    fn grow(&mut self) {
-        let larger = vec![EMPTY; self.slots.len() * 2];
-        for slot in std::mem::replace(&mut self.slots, larger) {
-            if slot != EMPTY {
-                self.put(slot);
-            }
-        }
+fn put(slots: &mut [[u8; SLOT_BYTES]], slot: u64) {
+    let mut at = home((slot >> 32) as u32, slots.len());
+    while slots[at] != EMPTY.to_le_bytes() {
+        at = (at + 1) & (slots.len() - 1);
     }
+    slots[at] = slot.to_le_bytes();
+}
 
-    fn position(&self, slot: u64, hash: u32) -> Option<usize> {
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
-        while self.slots[at] != EMPTY {
-            if self.slots[at] == slot {
-                return Some(at);
-            }
-            at = (at + 1) & mask;
-        }
-        None
+/// Where a slot, which is in, stands.
+fn position(slots: &[[u8; SLOT_BYTES]], slot: u64) -> usize {
+    let mut at = home((slot >> 32) as u32, slots.len());
+    while slots[at] != slot.to_le_bytes() {
+        assert_ne!(slots[at], EMPTY.to_le_bytes(), "the record is in the index");
+        at = (at + 1) & (slots.len() - 1);
     }
+    at
+}
 
-    /// Moves the slots behind a removed one forward, so that no probe ends too early.
-    fn close_gap(&mut self, mut gap: usize) {
-        let mask = self.slots.len() - 1;
-        let mut at = gap;
-        loop {
-            at = (at + 1) & mask;
-            let slot = self.slots[at];
-            if slot == EMPTY {
-                self.slots[gap] = EMPTY;
-                return;
-            }
-            let home = (slot >> 32) as usize & mask;
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(gap) & mask) {
-                self.slots[gap] = slot;
-                gap = at;
-            }
+/// Moves the slots behind a removed one forward, so that no search ends too early.
+fn close_gap(slots: &mut [[u8; SLOT_BYTES]], mut gap: usize) {
+    let mask = slots.len() - 1;
+    let mut at = gap;
+    loop {
+        at = (at + 1) & mask;
+        let slot = u64::from_le_bytes(slots[at]);
+        if slot == EMPTY {
+            slots[gap] = EMPTY.to_le_bytes();
+            return;
+        }
+        let home = home((slot >> 32) as u32, slots.len());
+        if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(gap) & mask) {
+            slots[gap] = slots[at];
+            gap = at;
         }
     }
 }

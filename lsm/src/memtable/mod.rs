@@ -56,7 +56,7 @@ impl Memtable {
         Memtable {
             arena: Arena::new(pool),
             index: Index::with_expected(expected),
-            scanned: Ordered::default(),
+            scanned: Ordered::new(pool),
             points: OnceLock::new(),
             ranges: RangeSet::default(),
         }
@@ -83,7 +83,8 @@ impl Memtable {
 
     /// Bytes of memory it holds and does not use.
     pub fn idle_bytes(&self) -> usize {
-        self.arena.held() - self.arena.used()
+        let points = self.points.get().map_or(0, Ordered::idle_bytes);
+        self.arena.held() - self.arena.used() + self.scanned.idle_bytes() + points
     }
 
     /// Entries, tombstones included.

@@ -1,62 +1,72 @@
-//! The ordered index of a memtable: record offsets in key order, in leaves of up to 128.
+//! The ordered index of a memtable: record offsets in key order, in a tree of three levels.
 //!
 //! ```text
-//!   fences   [first key's 12 bytes | …]            one for each leaf: binary search
-//!   leaves   [12 bytes of key, offset | … ≤ 128]   ties are settled in the arena
+//!   groups   [first key's 12 bytes | …]              one for each 64 leaves: binary search
+//!   leaves   [first key's 12 bytes, count | … ≤ 64]
+//!   slots    [12 bytes of key, offset | … ≤ 128]     in chunks, as records are; ties are settled in the arena
 //! ```
+//!
+//! A full leaf is split in half; but behind its last key a new one is begun, so that rising keys fill leaves: of timers,
+//! those of each key group rise. An emptied leaf is unlinked and reused, so that a queue filled at its end and emptied at
+//! its head stays small.
 //!
 //! Twenty bytes of key were no faster, though they tell entries of one map apart: scans of maps took the same time, and
 //! timers 10 % more of the processor's, because slots of 24 bytes miss its caches more often.
-//!
-//! Two levels only: a split moves the leaves' heads behind it, 40 bytes a leaf, once in some 64 inserts; with a million
-//! entries that is some 5 µs, and less than 100 ns an insert. An emptied leaf is unlinked and reused, so that a queue filled
-//! at its end and emptied at its head stays small.
+
+use std::sync::Arc;
 
 use super::arena::{Arena, Offset};
+use super::chunks::{Chunk, ChunkPool};
 use crate::key::KeyRange;
 
 const LEAF_MAX: usize = 128;
+const GROUP_MAX: usize = 64;
+const SLOT_BYTES: usize = size_of::<Slot>();
+const LEAF_BYTES: usize = LEAF_MAX * SLOT_BYTES;
 
 /// Record offsets in the order of their keys.
-#[derive(Default)]
 pub(crate) struct Ordered {
-    leaves: Vec<Leaf>,
-    spare: Vec<Vec<Slot>>,
+    groups: Vec<Group>,
+    slots: Slots,
     len: usize,
 }
 
-struct Leaf {
-    /// The head of its first slot's key; at most that of any key inside.
+/// Leaves that follow each other; never none.
+struct Group {
+    leaves: Vec<Leaf>,
+    /// That of its first leaf.
     fence: Head,
-    slots: Vec<Slot>,
+}
+
+/// Slots that follow each other; never none.
+#[derive(Clone, Copy)]
+struct Leaf {
+    /// The head of its first slot's key.
+    fence: Head,
+    /// Where the slots are.
+    number: u32,
+    count: u32,
 }
 
 /// The first twelve bytes of a key, in key order; short keys are filled with zeros.
 pub(super) type Head = (u64, u32);
 
-#[derive(Clone, Copy)]
-struct Slot {
-    high: u64,
-    low: u32,
-    offset: Offset,
-}
-
-impl Slot {
-    fn new((high, low): Head, offset: Offset) -> Slot {
-        Slot { high, low, offset }
-    }
-
-    #[inline]
-    fn head(&self) -> Head {
-        (self.high, self.low)
-    }
-}
+/// A head, and below it the offset of the key's record.
+type Slot = u128;
 
 /// A place in the index; valid until it changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
+    group: usize,
     leaf: usize,
     slot: usize,
+}
+
+impl Position {
+    /// So many slots further, perhaps behind the end of the leaf.
+    pub fn ahead(self, slots: usize) -> Position {
+        Position { slot: self.slot + slots, ..self }
+    }
 }
 
 /// The head of a key.
@@ -72,21 +82,45 @@ pub(super) fn head(key: &[u8]) -> Head {
     head(&bytes)
 }
 
+/// The slot of the least offset under a head.
+#[inline]
+fn least((high, low): Head) -> Slot {
+    Slot::from(high) << 64 | Slot::from(low) << 32
+}
+
+#[inline]
+fn head_in(slot: Slot) -> Head {
+    ((slot >> 64) as u64, (slot >> 32) as u32)
+}
+
+#[inline]
+fn offset_in(slot: Slot) -> Offset {
+    slot as Offset
+}
+
 impl Ordered {
+    /// An empty index, whose leaves will lie in chunks of `pool`.
+    pub fn new(pool: &Arc<ChunkPool>) -> Ordered {
+        Ordered { groups: Vec::new(), slots: Slots::new(pool), len: 0 }
+    }
+
     /// An index of records that come in the order of their keys.
     pub fn from_sorted(arena: &Arena, offsets: impl Iterator<Item = Offset>) -> Ordered {
-        let mut ordered = Ordered::default();
+        let mut ordered = Ordered::new(arena.pool());
         for offset in offsets {
-            let slot = Slot::new(head(arena.key(offset)), offset);
-            match ordered.leaves.last_mut() {
-                Some(leaf) if leaf.slots.len() < LEAF_MAX * 3 / 4 => leaf.slots.push(slot),
-                _ => {
-                    let mut slots = Vec::with_capacity(LEAF_MAX);
-                    slots.push(slot);
-                    ordered.leaves.push(Leaf { fence: slot.head(), slots });
-                }
-            }
+            let slot = least(head(arena.key(offset))) | Slot::from(offset);
             ordered.len += 1;
+            let Some(group) = ordered.groups.len().checked_sub(1) else {
+                ordered.begin(slot);
+                continue;
+            };
+            let leaves = ordered.groups[group].leaves.len();
+            let last = &mut ordered.groups[group].leaves[leaves - 1];
+            if (last.count as usize) < LEAF_MAX * 3 / 4 {
+                ordered.slots.insert(last, last.count as usize, slot);
+            } else {
+                ordered.add_leaf(group, leaves, slot);
+            }
         }
         ordered
     }
@@ -99,103 +133,130 @@ impl Ordered {
     /// Bytes it holds.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
-        (self.leaves.len() + self.spare.len()) * (LEAF_MAX * size_of::<Slot>() + size_of::<Leaf>())
+        self.slots.used() + self.groups.len() * (size_of::<Group>() + GROUP_MAX * size_of::<Leaf>())
+    }
+
+    /// Bytes of memory it holds and does not use.
+    pub fn idle_bytes(&self) -> usize {
+        self.slots.held - self.slots.used()
     }
 
     /// Adds the record of a key that is not in yet.
     pub fn insert(&mut self, arena: &Arena, key: &[u8], offset: Offset) {
-        let slot = Slot::new(head(key), offset);
+        let slot = least(head(key)) | Slot::from(offset);
         self.len += 1;
-        if self.leaves.is_empty() {
-            let mut slots = self.new_slots();
-            slots.push(slot);
-            self.leaves.push(Leaf { fence: slot.head(), slots });
-            return;
+        if self.groups.is_empty() {
+            return self.begin(slot);
         }
-        let mut leaf = self.leaf_of(arena, key);
-        if self.leaves[leaf].slots.len() == LEAF_MAX {
-            self.split(leaf);
-            if self.starts_at_or_before(arena, leaf + 1, key) {
-                leaf += 1;
+        let (mut group, mut leaf) = self.leaf_of(arena, key);
+        let mut at = self.lower_bound(arena, self.groups[group].leaves[leaf], key);
+        if self.groups[group].leaves[leaf].count as usize == LEAF_MAX {
+            if at == LEAF_MAX {
+                return self.add_leaf(group, leaf + 1, slot);
             }
+            self.split(group, leaf);
+            (group, leaf) = self.leaf_of(arena, key);
+            at = self.lower_bound(arena, self.groups[group].leaves[leaf], key);
         }
-        let at = self.lower_bound(arena, leaf, key);
-        let leaf = &mut self.leaves[leaf];
-        leaf.slots.insert(at, slot);
+        let within = &mut self.groups[group];
+        self.slots.insert(&mut within.leaves[leaf], at, slot);
         if at == 0 {
-            leaf.fence = slot.head();
+            within.leaves[leaf].fence = head_in(slot);
+            within.fence = within.leaves[0].fence;
         }
+    }
+
+    /// Begins an empty index with a slot.
+    fn begin(&mut self, slot: Slot) {
+        let leaf = self.slots.leaf(slot);
+        self.groups.push(Group { leaves: vec![leaf], fence: leaf.fence });
+    }
+
+    /// Adds a leaf of one slot to a group, as its leaf `at`, which is not the first.
+    fn add_leaf(&mut self, group: usize, at: usize, slot: Slot) {
+        let leaf = self.slots.leaf(slot);
+        self.link(group, at, leaf);
+    }
+
+    fn link(&mut self, group: usize, at: usize, leaf: Leaf) {
+        let leaves = &mut self.groups[group].leaves;
+        leaves.insert(at, leaf);
+        if leaves.len() > GROUP_MAX {
+            // As with slots: behind the end a new group is begun.
+            let behind = leaves.split_off(if at == GROUP_MAX { at } else { GROUP_MAX / 2 });
+            self.groups.insert(group + 1, Group { fence: behind[0].fence, leaves: behind });
+        }
+    }
+
+    /// Moves the upper half of a leaf into a new one behind it.
+    fn split(&mut self, group: usize, leaf: usize) {
+        let right = self.slots.split(&mut self.groups[group].leaves[leaf]);
+        self.link(group, leaf + 1, right);
     }
 
     /// Removes the record of a key, which is in.
     pub fn remove(&mut self, arena: &Arena, key: &[u8]) {
-        let leaf = self.leaf_of(arena, key);
-        let at = self.lower_bound(arena, leaf, key);
-        debug_assert_eq!(arena.key(self.leaves[leaf].slots[at].offset), key, "the key is in the index");
-        self.remove_at(Position { leaf, slot: at });
-    }
-
-    /// Removes what stands at a position.
-    fn remove_at(&mut self, Position { leaf, slot }: Position) {
-        self.leaves[leaf].slots.remove(slot);
-        self.len -= 1;
-        self.drop_if_empty(leaf);
+        let at = self.place_of(arena, key);
+        debug_assert_eq!(arena.key(self.offset(at)), key, "the key is in the index");
+        self.remove_slots(at, at.slot + 1);
     }
 
     /// Removes the keys of a range, leaf by leaf; tells each record.
     pub fn remove_range(&mut self, arena: &Arena, range: &KeyRange, mut removed: impl FnMut(Offset)) {
-        while let Some(Position { leaf, slot }) = self.seek(arena, &range.start) {
-            let count = self.leaves[leaf].slots.len();
+        while let Some(at) = self.seek(arena, &range.start) {
+            let leaf = self.groups[at.group].leaves[at.leaf];
+            let count = leaf.count as usize;
             let end = range.end.as_ref().map_or(count, |end| self.lower_bound(arena, leaf, end));
-            if end <= slot {
+            if end <= at.slot {
                 return;
             }
-            self.len -= end - slot;
-            self.leaves[leaf].slots.drain(slot..end).for_each(|slot| removed(slot.offset));
-            self.drop_if_empty(leaf);
+            self.slots.of(leaf)[at.slot..end].iter().for_each(|slot| removed(offset_in(Slot::from_le_bytes(*slot))));
+            self.remove_slots(at, end);
             if end < count {
                 return;
             }
         }
     }
 
-    fn drop_if_empty(&mut self, leaf: usize) {
-        if self.leaves[leaf].slots.is_empty() {
-            let emptied = self.leaves.remove(leaf);
-            if self.spare.len() < 4 {
-                self.spare.push(emptied.slots);
-            }
+    /// Removes the slots of a leaf from a position on up to `end`.
+    fn remove_slots(&mut self, at: Position, end: usize) {
+        self.len -= end - at.slot;
+        let group = &mut self.groups[at.group];
+        let leaf = &mut group.leaves[at.leaf];
+        if end - at.slot < leaf.count as usize {
+            // The fence may stay when the first key goes: it is at most its keys, and not less than those before.
+            return self.slots.remove(leaf, at.slot, end);
+        }
+        self.slots.free.push(leaf.number);
+        group.leaves.remove(at.leaf);
+        match group.leaves.first() {
+            Some(first) => group.fence = first.fence,
+            None => drop(self.groups.remove(at.group)),
         }
     }
 
     /// Lets the key's entry name another record of the same key.
     pub fn replace(&mut self, arena: &Arena, key: &[u8], after: Offset) {
-        let leaf = self.leaf_of(arena, key);
-        let at = self.lower_bound(arena, leaf, key);
-        self.leaves[leaf].slots[at].offset = after;
+        let at = self.place_of(arena, key);
+        self.slots.set(self.groups[at.group].leaves[at.leaf], at.slot, least(head(key)) | Slot::from(after));
     }
 
     /// The first key that is not smaller than `key`.
     pub fn seek(&self, arena: &Arena, key: &[u8]) -> Option<Position> {
-        if self.leaves.is_empty() {
+        if self.groups.is_empty() {
             return None;
         }
-        let leaf = self.leaf_of(arena, key);
-        let slot = self.lower_bound(arena, leaf, key);
-        self.settle(Position { leaf, slot })
+        self.settle(self.place_of(arena, key))
     }
 
     /// The last key smaller than `bound`, or the last of all.
     pub fn seek_before(&self, arena: &Arena, bound: Option<&[u8]>) -> Option<Position> {
-        let Some(bound) = bound else {
-            let leaf = self.leaves.len().checked_sub(1)?;
-            return Some(Position { leaf, slot: self.leaves[leaf].slots.len() - 1 });
+        let end = match bound {
+            _ if self.groups.is_empty() => return None,
+            Some(bound) => self.place_of(arena, bound),
+            None => Position { group: self.groups.len(), leaf: 0, slot: 0 },
         };
-        if self.leaves.is_empty() {
-            return None;
-        }
-        let leaf = self.leaf_of(arena, bound);
-        self.prev(Position { leaf, slot: self.lower_bound(arena, leaf, bound) })
+        self.prev(end)
     }
 
     /// The next larger key.
@@ -204,66 +265,185 @@ impl Ordered {
     }
 
     /// The next smaller key.
-    pub fn prev(&self, at: Position) -> Option<Position> {
-        if at.slot > 0 {
-            return Some(Position { slot: at.slot - 1, ..at });
+    pub fn prev(&self, mut at: Position) -> Option<Position> {
+        if at.slot == 0 {
+            if at.leaf == 0 {
+                at.group = at.group.checked_sub(1)?;
+                at.leaf = self.groups[at.group].leaves.len();
+            }
+            at.leaf -= 1;
+            at.slot = self.groups[at.group].leaves[at.leaf].count as usize;
         }
-        let leaf = at.leaf.checked_sub(1)?;
-        Some(Position { leaf, slot: self.leaves[leaf].slots.len() - 1 })
+        Some(Position { slot: at.slot - 1, ..at })
     }
 
     /// The record at a position.
     #[inline]
     pub fn offset(&self, at: Position) -> Offset {
-        self.leaves[at.leaf].slots[at.slot].offset
+        let slots = self.slots.of(self.groups[at.group].leaves[at.leaf]);
+        offset_in(Slot::from_le_bytes(slots[at.slot]))
     }
 
+    /// Up to `count` records from a position on, as far as its leaf goes.
+    #[inline]
+    pub fn offsets_from(&self, at: Position, count: usize) -> impl Iterator<Item = Offset> {
+        let slots = self.slots.of(self.groups[at.group].leaves[at.leaf]);
+        slots.iter().skip(at.slot).take(count).map(|slot| offset_in(Slot::from_le_bytes(*slot)))
+    }
+
+    /// Where the key is or would be, perhaps behind the end of a leaf. Not in an empty index.
+    fn place_of(&self, arena: &Arena, key: &[u8]) -> Position {
+        let (group, leaf) = self.leaf_of(arena, key);
+        Position { group, leaf, slot: self.lower_bound(arena, self.groups[group].leaves[leaf], key) }
+    }
+
+    /// The position itself, or the next leaf's start when it is behind the end of one.
     fn settle(&self, at: Position) -> Option<Position> {
-        if at.slot < self.leaves[at.leaf].slots.len() {
+        let leaves = &self.groups[at.group].leaves;
+        if at.slot < leaves[at.leaf].count as usize {
             return Some(at);
         }
-        (at.leaf + 1 < self.leaves.len()).then_some(Position { leaf: at.leaf + 1, slot: 0 })
+        if at.leaf + 1 < leaves.len() {
+            return Some(Position { leaf: at.leaf + 1, slot: 0, ..at });
+        }
+        (at.group + 1 < self.groups.len()).then_some(Position { group: at.group + 1, leaf: 0, slot: 0 })
     }
 
     /// The last leaf whose first key is not larger than `key`; the first one when all are.
-    fn leaf_of(&self, arena: &Arena, key: &[u8]) -> usize {
+    fn leaf_of(&self, arena: &Arena, key: &[u8]) -> (usize, usize) {
         let head = head(key);
-        let below = self.leaves.partition_point(|leaf| leaf.fence < head);
-        if self.leaves.get(below).is_none_or(|leaf| leaf.fence != head) {
-            return below.saturating_sub(1);
-        }
-        let same = self.leaves[below..].partition_point(|leaf| leaf.fence == head);
-        let within = &self.leaves[below..below + same];
-        let same = within.partition_point(|leaf| arena.key(leaf.slots[0].offset) <= key);
-        (below + same).saturating_sub(1)
+        let starts = |leaf: Leaf| arena.key(offset_in(Slot::from_le_bytes(self.slots.of(leaf)[0]))) <= key;
+        let group = last(&self.groups, head, |group| group.fence, |group| starts(group.leaves[0]));
+        (group, last(&self.groups[group].leaves, head, |leaf| leaf.fence, |leaf| starts(*leaf)))
     }
 
-    fn starts_at_or_before(&self, arena: &Arena, leaf: usize, key: &[u8]) -> bool {
-        arena.key(self.leaves[leaf].slots[0].offset) <= key
-    }
-
-    fn lower_bound(&self, arena: &Arena, leaf: usize, key: &[u8]) -> usize {
-        let head = head(key);
-        let slots = &self.leaves[leaf].slots;
-        let below = slots.partition_point(|slot| slot.head() < head);
-        if slots.get(below).is_none_or(|slot| slot.head() != head) {
+    /// The first slot of a leaf whose key is not smaller than `key`.
+    #[inline]
+    fn lower_bound(&self, arena: &Arena, leaf: Leaf, key: &[u8]) -> usize {
+        let least = least(head(key));
+        let slots = self.slots.of(leaf);
+        let below = slots.partition_point(|slot| Slot::from_le_bytes(*slot) < least);
+        let is_alike = |slot: &[u8; SLOT_BYTES]| Slot::from_le_bytes(*slot) >> 32 == least >> 32;
+        if !slots.get(below).is_some_and(is_alike) {
             return below;
         }
-        let same = slots[below..].partition_point(|slot| slot.head() == head);
-        below + slots[below..below + same].partition_point(|slot| arena.key(slot.offset) < key)
+        let alike = slots[below..].partition_point(is_alike);
+        let is_less = |slot: &[u8; SLOT_BYTES]| arena.key(offset_in(Slot::from_le_bytes(*slot))) < key;
+        below + slots[below..below + alike].partition_point(is_less)
+    }
+}
+
+/// The last of some that start at or before a key; the first when none does. Most are told by fence and head alone.
+#[inline]
+fn last<T>(some: &[T], head: Head, fence: impl Fn(&T) -> Head, starts: impl Fn(&T) -> bool) -> usize {
+    let mut behind = some.partition_point(|one| fence(one) < head);
+    if some.get(behind).is_some_and(|one| fence(one) == head) {
+        behind += some[behind..].partition_point(|one| fence(one) == head && starts(one));
+    }
+    behind.saturating_sub(1)
+}
+
+/// The slots of all leaves, in chunks. The first chunk is small.
+struct Slots {
+    chunks: Vec<Chunk>,
+    /// Leaves begun in the last chunk.
+    begun: usize,
+    /// Leaves begun in all.
+    leaves: usize,
+    free: Vec<u32>,
+    /// Bytes of all chunks.
+    held: usize,
+    /// Bits of a leaf's number that are its place in a chunk.
+    shift: u32,
+    pool: Arc<ChunkPool>,
+}
+
+impl Slots {
+    fn new(pool: &Arc<ChunkPool>) -> Slots {
+        let shift = (pool.chunk_bytes() / LEAF_BYTES).max(1).trailing_zeros();
+        Slots { chunks: Vec::new(), begun: 0, leaves: 0, free: Vec::new(), held: 0, shift, pool: Arc::clone(pool) }
     }
 
-    fn split(&mut self, leaf: usize) {
-        let mut right = self.new_slots();
-        // The last leaf is split near its end: rising keys fill leaves.
-        let at = if leaf + 1 == self.leaves.len() { LEAF_MAX * 7 / 8 } else { LEAF_MAX / 2 };
-        right.extend(self.leaves[leaf].slots.drain(at..));
-        let fence = right[0].head();
-        self.leaves.insert(leaf + 1, Leaf { fence, slots: right });
+    #[inline]
+    fn used(&self) -> usize {
+        self.leaves * LEAF_BYTES
     }
 
-    fn new_slots(&mut self) -> Vec<Slot> {
-        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(LEAF_MAX))
+    /// The slots of a leaf.
+    #[inline]
+    fn of(&self, leaf: Leaf) -> &[[u8; SLOT_BYTES]] {
+        let start = (leaf.number as usize & ((1 << self.shift) - 1)) * LEAF_BYTES;
+        let bytes = &self.chunks[leaf.number as usize >> self.shift][start..start + LEAF_BYTES];
+        &bytes.as_chunks().0[..leaf.count as usize]
+    }
+
+    /// All of a leaf's slots, used or not.
+    #[inline]
+    fn all_of(&mut self, leaf: Leaf) -> &mut [[u8; SLOT_BYTES]] {
+        let start = (leaf.number as usize & ((1 << self.shift) - 1)) * LEAF_BYTES;
+        self.chunks[leaf.number as usize >> self.shift][start..start + LEAF_BYTES].as_chunks_mut().0
+    }
+
+    fn set(&mut self, leaf: Leaf, at: usize, slot: Slot) {
+        self.all_of(leaf)[at] = slot.to_le_bytes();
+    }
+
+    /// Puts a slot into a leaf, which is not full.
+    #[inline]
+    fn insert(&mut self, leaf: &mut Leaf, at: usize, slot: Slot) {
+        let slots = self.all_of(*leaf);
+        slots.copy_within(at..leaf.count as usize, at + 1);
+        slots[at] = slot.to_le_bytes();
+        leaf.count += 1;
+    }
+
+    fn remove(&mut self, leaf: &mut Leaf, start: usize, end: usize) {
+        self.all_of(*leaf).copy_within(end..leaf.count as usize, start);
+        leaf.count -= (end - start) as u32;
+    }
+
+    /// A leaf of one slot.
+    fn leaf(&mut self, slot: Slot) -> Leaf {
+        let leaf = Leaf { fence: head_in(slot), number: self.number(), count: 1 };
+        self.set(leaf, 0, slot);
+        leaf
+    }
+
+    /// Moves the upper half of a full leaf into a new one.
+    fn split(&mut self, leaf: &mut Leaf) -> Leaf {
+        let mut upper = [[0; SLOT_BYTES]; LEAF_MAX / 2];
+        upper.copy_from_slice(&self.of(*leaf)[LEAF_MAX / 2..]);
+        leaf.count = (LEAF_MAX / 2) as u32;
+        let fence = head_in(Slot::from_le_bytes(upper[0]));
+        let right = Leaf { fence, number: self.number(), count: leaf.count };
+        self.all_of(right)[..LEAF_MAX / 2].copy_from_slice(&upper);
+        right
+    }
+
+    /// A leaf that is not in use.
+    fn number(&mut self) -> u32 {
+        if let Some(number) = self.free.pop() {
+            return number;
+        }
+        if self.chunks.last().is_none_or(|chunk| (self.begun + 1) * LEAF_BYTES > chunk.len()) {
+            let chunk = match self.pool.chunk_bytes() {
+                _ if self.chunks.is_empty() => Chunk::new(self.pool.first_bytes().max(LEAF_BYTES)),
+                small if small < LEAF_BYTES => Chunk::new(LEAF_BYTES),
+                _ => self.pool.take(),
+            };
+            self.held += chunk.len();
+            self.chunks.push(chunk);
+            self.begun = 0;
+        }
+        self.begun += 1;
+        self.leaves += 1;
+        (((self.chunks.len() - 1) << self.shift) | (self.begun - 1)) as u32
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.pool.give(std::mem::take(&mut self.chunks));
     }
 }
 
@@ -280,8 +460,9 @@ mod tests {
 
     #[test]
     fn it_orders_like_a_map_under_inserts_and_removes() {
-        let mut arena = Arena::new(&ChunkPool::new(4 << 20));
-        let mut ordered = Ordered::default();
+        let pool = ChunkPool::of(4096);
+        let mut arena = Arena::new(&pool);
+        let mut ordered = Ordered::new(&pool);
         let mut model = std::collections::BTreeMap::new();
         let mut random = 7u64;
         for _ in 0..if cfg!(miri) { 300 } else { 20_000 } {
@@ -319,8 +500,9 @@ mod tests {
 
     #[test]
     fn a_queue_stays_small() {
-        let mut arena = Arena::new(&ChunkPool::new(16 << 20));
-        let mut ordered = Ordered::default();
+        let pool = ChunkPool::new(16 << 20);
+        let mut arena = Arena::new(&pool);
+        let mut ordered = Ordered::new(&pool);
         for number in 0..if cfg!(miri) { 900 } else { 20_000u64 } {
             let new = number.to_be_bytes();
             let offset = arena.push(0, &new, Entry::TOMBSTONE, 0).unwrap();

@@ -159,4 +159,12 @@ impl Cursor for SealedCursor<'_> {
     fn kind(&self) -> Result<Kind> {
         Ok(self.entry()?.kind)
     }
+
+    #[inline]
+    fn expires(&self) -> bool {
+        match &self.0 {
+            Inner::Indexed(cursor) => cursor.expires(),
+            Inner::Sorted { sealed, order, at } => sealed.table.arena.expires(order[*at]),
+        }
+    }
 }

@@ -12,7 +12,7 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
-use super::block::{Block, HAS_EXTENTS, HEADER_BYTES, Header, Layout, StoredEntry, StoredValue, kind_of};
+use super::block::{Block, EXPIRES, HAS_EXTENTS, HEADER_BYTES, Header, Layout, StoredEntry, StoredValue, kind_of};
 use super::check::{check_entries, out_of_order};
 use super::directory::Properties;
 use super::flaw::Flaw;
@@ -336,6 +336,11 @@ impl Cursor for RunCursor<'_> {
     fn kind(&self) -> Result<Kind> {
         assert!(self.placed, "only at a key there is an entry");
         kind_of(self.flags).map_err(|flaw| self.run.damaged(self.offset, flaw))
+    }
+
+    #[inline]
+    fn expires(&self) -> bool {
+        self.flags & EXPIRES != 0
     }
 }
 

@@ -36,7 +36,6 @@ mod estimate;
 mod filter;
 mod flaw;
 mod footer;
-mod prefetch;
 mod reader;
 #[cfg(any(test, feature = "testing"))]
 mod reseal;

@@ -37,7 +37,6 @@ use super::directory::{DIRECTORY_BYTES_MAX, Directory, Properties};
 use super::filter::{LINE_BYTES, line_contains, line_of};
 use super::flaw::{Flaw, flaw};
 use super::footer::{FOOTER_BYTES, FORMAT_VERSION, Footer};
-use super::prefetch::prefetch;
 use super::section::{Index, Section};
 use crate::cache::BlockCache;
 use crate::codec::{RunId, checksum, prefix_hash32};
@@ -45,6 +44,7 @@ use crate::entry::{Entry, Expiry, Kind, VALUE_BYTES_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Source;
 use crate::key::{KeyRange, KeyShape, RangeSet};
+use crate::prefetch::prefetch;
 
 /// No file is longer: offsets in it, and a few bytes more, are numbers that no sum here overflows.
 const RUN_BYTES_MAX: u64 = i64::MAX as u64;

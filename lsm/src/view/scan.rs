@@ -57,6 +57,11 @@ impl Cursor for AnyCursor<'_> {
     fn kind(&self) -> Result<Kind> {
         each!(self, cursor => cursor.kind())
     }
+
+    #[inline]
+    fn expires(&self) -> bool {
+        each!(self, cursor => cursor.expires())
+    }
 }
 
 /// The entries of a range in key order, from either end.
@@ -166,34 +171,15 @@ impl<'a> Scan<'a> {
                 self.open_tile()?;
                 continue;
             };
-            let inside = merge.key().is_some_and(|key| match self.direction {
-                Direction::Forward => self.range_end(self.tiles.start - 1).is_none_or(|end| key < end),
-                Direction::Backward => key >= self.range_start(self.tiles.end),
-            });
-            if !inside {
+            if merge.key().is_none() {
                 self.merge = None;
                 continue;
             }
-            let entry = merge.entry()?;
-            let visible = entry.kind != Kind::Tombstone && !entry.expired(self.clocks);
             self.lent = true;
-            if visible {
+            if merge.is_visible(self.clocks)? {
                 return Ok(true);
             }
         }
-    }
-
-    /// Where the part of the range ends that lies in tile `tile`.
-    fn range_end(&self, tile: usize) -> Option<&[u8]> {
-        match (self.snapshot.version.end_of(tile), self.range.end.as_deref()) {
-            (Some(tile), Some(end)) => Some(tile.min(end)),
-            (tile, end) => tile.or(end),
-        }
-    }
-
-    /// Where the part of the range starts that lies in tile `tile`.
-    fn range_start(&self, tile: usize) -> &[u8] {
-        self.snapshot.version.tiles()[tile].start.as_ref().max(&self.range.start)
     }
 
     fn open_tile(&mut self) -> Result<()> {
@@ -202,10 +188,11 @@ impl<'a> Scan<'a> {
             Direction::Backward => self.tiles.next_back(),
         }
         .expect("the caller saw a tile");
-        let mut merge = Merge::new(self.sources(tile), self.rules);
+        let range = self.range.intersect(&self.snapshot.version.range_of(tile));
+        let mut merge = Merge::new(self.sources(tile), self.rules, range);
         match self.direction {
-            Direction::Forward => merge.seek(self.range_start(tile))?,
-            Direction::Backward => merge.seek_before(self.range_end(tile))?,
+            Direction::Forward => merge.seek_first()?,
+            Direction::Backward => merge.seek_last()?,
         }
         self.merge = Some(merge);
         self.lent = false;

@@ -3,7 +3,7 @@
 
 /// Brings the line of the first byte of `bytes` into the cache, without waiting for it. Does nothing where it cannot.
 #[inline]
-pub(super) fn prefetch(bytes: &[u8]) {
+pub(crate) fn prefetch(bytes: &[u8]) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
