@@ -211,6 +211,12 @@ impl Arena {
         record[0] ^ record.get(64).unwrap_or(&0) ^ record.get(128).unwrap_or(&0)
     }
 
+    /// Brings the cache line on its way in which a record and its key start.
+    #[inline]
+    pub fn prefetch_key(&self, offset: Offset) {
+        prefetch(self.record(offset));
+    }
+
     /// Brings the first cache lines of a record on their way.
     #[inline]
     pub fn prefetch(&self, offset: Offset) {

@@ -21,6 +21,7 @@ use crate::key::KeyRange;
 
 const LEAF_MAX: usize = 128;
 const GROUP_MAX: usize = 64;
+const HEAD_BYTES: usize = 12;
 const SLOT_BYTES: usize = size_of::<Slot>();
 const LEAF_BYTES: usize = LEAF_MAX * SLOT_BYTES;
 
@@ -72,12 +73,12 @@ impl Position {
 /// The head of a key.
 #[inline]
 pub(super) fn head(key: &[u8]) -> Head {
-    if let Some(bytes) = key.first_chunk::<12>() {
+    if let Some(bytes) = key.first_chunk::<HEAD_BYTES>() {
         let (high, low) = bytes.split_at(8);
         let high = u64::from_be_bytes(high.try_into().expect("eight bytes"));
         return (high, u32::from_be_bytes(low.try_into().expect("four bytes")));
     }
-    let mut bytes = [0; 12];
+    let mut bytes = [0; HEAD_BYTES];
     bytes[..key.len()].copy_from_slice(key);
     head(&bytes)
 }
@@ -327,9 +328,26 @@ impl Ordered {
         if !slots.get(below).is_some_and(is_alike) {
             return below;
         }
+        if key.len() <= HEAD_BYTES && key.last().is_some_and(|last| *last != 0) {
+            // It is all in the head, so keys with this head are the key itself or longer.
+            return below;
+        }
         let alike = slots[below..].partition_point(is_alike);
-        let is_less = |slot: &[u8; SLOT_BYTES]| arena.key(offset_in(Slot::from_le_bytes(*slot))) < key;
-        below + slots[below..below + alike].partition_point(is_less)
+        let record = |at: usize| offset_in(Slot::from_le_bytes(slots[at]));
+        let (mut low, mut high) = (below, below + alike);
+        while low < high {
+            let middle = low.midpoint(high);
+            // Whichever comes next is on its way while this one is compared.
+            for next in [low.midpoint(middle), (middle + 1).midpoint(high)] {
+                arena.prefetch_key(record(next.min(slots.len() - 1)));
+            }
+            if arena.key(record(middle)) < key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
     }
 }
 

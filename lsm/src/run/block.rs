@@ -14,6 +14,7 @@ use std::ops::Range;
 use super::flaw::{Flaw, flaw};
 use crate::codec::Reader;
 use crate::entry::{CLOCKS_MAX, ClockId, Expiry, KEY_BYTES_MAX, Kind};
+use crate::prefetch::prefetch;
 
 pub(super) const HEADER_BYTES: usize = 48;
 pub(super) const SLOT_BYTES: usize = 6;
@@ -295,6 +296,11 @@ impl<'a> Block<'a> {
         let (mut low, mut high) = (0, self.count());
         while low < high {
             let middle = low.midpoint(high);
+            // Whichever comes next is on its way while this one is compared.
+            for next in [low.midpoint(middle), (middle + 1).midpoint(high)] {
+                let at = self.slot(next.min(self.count() - 1)).map_or(0, |(_, at)| at);
+                prefetch(self.image.get(at..).unwrap_or(&[]));
+            }
             if self.spot(middle)?.suffix < suffix {
                 low = middle + 1;
             } else {
