@@ -199,7 +199,7 @@ impl<'a, C: Cursor> Merge<'a, C> {
         self.ranged
             && self.sources[..source].iter().any(|newer| {
                 newer.ranges.contains(first)
-                    || newer.ranges.overlaps(&crate::key::KeyRange { start: first.to_vec(), end: Some(last.to_vec()) })
+                    || newer.ranges.overlaps(&KeyRange { start: first.to_vec(), end: Some(last.to_vec()) })
                     || newer.ranges.contains(last)
             })
     }

@@ -63,6 +63,10 @@ impl KeyShape for TestKeys {
             _ => None,
         }
     }
+
+    fn is_queued(&self, key: &[u8]) -> bool {
+        key.get(1) == Some(&b't')
+    }
 }
 
 /// The merge rules of the test keys.

@@ -34,6 +34,13 @@ pub trait KeyShape: Send + Sync + 'static {
     ///
     /// Scanned keys enter an ordered index when written; a scan over point keys works too, but orders them first.
     fn scan_prefix_bytes(&self, key: &[u8]) -> Option<usize>;
+
+    /// Whether a scanned key is an entry of a queue: put, consumed in order, hardly ever looked up whole. In memory such a key
+    /// is found through the ordered index alone, which makes puts and [`Store::pop_first`](crate::Store::pop_first) faster and
+    /// lookups slower. Says nothing about what is on disk: it may change without a new version.
+    fn is_queued(&self, _key: &[u8]) -> bool {
+        false
+    }
 }
 
 /// One partition, only point keys: the shape of a plain map.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   key ── hash ──▶ index ──▶ record in the arena: changed in place while the value fits
-//!   scanned keys ──▶ ordered index, kept with each write
+//!   scanned keys ──▶ ordered index, kept with each write; queued ones are in no other
 //!   point keys   ──▶ ordered on demand, at the first scan that may meet one
 //! ```
 //!
@@ -41,22 +41,27 @@ pub(crate) struct Place(Offset);
 
 /// A mutable buffer of entries.
 pub(crate) struct Memtable {
+    shape: Arc<dyn KeyShape>,
     arena: Arena,
     index: Index,
     /// Keys that the shape declares scanned.
     scanned: Ordered,
+    /// How many of these the hash index does not know.
+    queued: usize,
     /// All others, once a scan needed them.
     points: OnceLock<Ordered>,
     ranges: RangeSet,
 }
 
 impl Memtable {
-    /// An empty memtable, pre-sized for `expected` entries; its records will lie in chunks of `pool`.
-    pub fn new(pool: &Arc<ChunkPool>, expected: usize) -> Memtable {
+    /// An empty memtable, pre-sized for `expected` entries found by hash; its records will lie in chunks of `pool`.
+    pub fn new(shape: &Arc<dyn KeyShape>, pool: &Arc<ChunkPool>, expected: usize) -> Memtable {
         Memtable {
+            shape: Arc::clone(shape),
             arena: Arena::new(pool),
             index: Index::with_expected(expected),
             scanned: Ordered::new(pool),
+            queued: 0,
             points: OnceLock::new(),
             ranges: RangeSet::default(),
         }
@@ -89,12 +94,17 @@ impl Memtable {
 
     /// Entries, tombstones included.
     pub fn len(&self) -> usize {
+        self.index.len() + self.queued
+    }
+
+    /// Entries that are found by hash.
+    pub fn hashed(&self) -> usize {
         self.index.len()
     }
 
     /// Whether it holds neither entries nor range tombstones.
     pub fn is_empty(&self) -> bool {
-        self.index.len() == 0 && self.ranges.is_empty()
+        self.len() == 0 && self.ranges.is_empty()
     }
 
     /// The entry of `key`. One probe.
@@ -106,7 +116,22 @@ impl Memtable {
     /// The record of `key`.
     #[inline]
     pub fn find(&self, hash: u32, key: &[u8]) -> Option<Place> {
-        self.index.find(hash, |offset| self.arena.key(offset) == key).map(Place)
+        match self.index.find(hash, |offset| self.arena.key(offset) == key) {
+            Some(offset) => Some(Place(offset)),
+            None if self.queued > 0 => self.find_queued(key),
+            None => None,
+        }
+    }
+
+    fn find_queued(&self, key: &[u8]) -> Option<Place> {
+        if !self.is_queued(key) {
+            return None;
+        }
+        self.scanned.find_at(&self.arena, self.scanned.place_of(&self.arena, key), key).map(Place)
+    }
+
+    fn is_queued(&self, key: &[u8]) -> bool {
+        self.shape.is_queued(key) && self.shape.scan_prefix_bytes(key).is_some()
     }
 
     /// The entry of a record.
@@ -122,19 +147,37 @@ impl Memtable {
     }
 
     /// Inserts or replaces the entry of `key`.
-    pub fn put(&mut self, hash: u32, key: &[u8], entry: Entry<'_>, shape: &dyn KeyShape) -> Result<(), NoRoom> {
-        if let Some(place) = self.find(hash, key) {
-            return self.put_at(place, entry);
+    pub fn put(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<(), NoRoom> {
+        if self.is_queued(key) {
+            return self.put_queued(hash, key, entry);
         }
-        self.add(hash, key, entry, shape)
+        match self.index.find(hash, |offset| self.arena.key(offset) == key) {
+            Some(offset) => self.put_at(Place(offset), entry),
+            None => self.add(hash, key, entry),
+        }
+    }
+
+    fn put_queued(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<(), NoRoom> {
+        let at = self.scanned.place_of(&self.arena, key);
+        if let Some(offset) = self.scanned.find_at(&self.arena, at, key) {
+            return self.put_at(Place(offset), entry);
+        }
+        let offset = self.arena.push(hash, key, entry, 0).ok_or(NoRoom)?;
+        self.arena.mark_scanned(offset, true);
+        self.scanned.insert_at(&self.arena, at, key, offset);
+        self.queued += 1;
+        Ok(())
     }
 
     /// Inserts the entry of a key that is not in the memtable.
-    pub fn add(&mut self, hash: u32, key: &[u8], entry: Entry<'_>, shape: &dyn KeyShape) -> Result<(), NoRoom> {
+    pub fn add(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<(), NoRoom> {
+        if self.is_queued(key) {
+            return self.put_queued(hash, key, entry);
+        }
         let offset = self.arena.push(hash, key, entry, 0).ok_or(NoRoom)?;
         self.index.insert(hash, offset);
-        if shape.scan_prefix_bytes(key).is_some() {
-            self.arena.mark_scanned(offset);
+        if self.shape.scan_prefix_bytes(key).is_some() {
+            self.arena.mark_scanned(offset, false);
             self.scanned.insert(&self.arena, key, offset);
         } else if let Some(points) = self.points.get_mut() {
             points.insert(&self.arena, key, offset);
@@ -169,40 +212,51 @@ impl Memtable {
     }
 
     fn moved(&mut self, hash: u32, key: &[u8], before: Offset, after: Offset) {
-        self.arena.bury(before);
-        self.index.replace(hash, before, after);
+        let queued = self.arena.is_queued(before);
+        if !queued {
+            self.index.replace(hash, before, after);
+        }
         if self.arena.is_scanned(before) {
-            self.arena.mark_scanned(after);
+            self.arena.mark_scanned(after, queued);
             self.scanned.replace(&self.arena, key, after);
         } else if let Some(points) = self.points.get_mut() {
             points.replace(&self.arena, key, after);
         }
+        self.arena.bury(before);
     }
 
     /// Removes `key` without leaving anything behind; false when it was not there.
     pub fn remove(&mut self, hash: u32, key: &[u8]) -> bool {
         let Some(Place(offset)) = self.find(hash, key) else { return false };
-        self.index.remove(hash, offset);
-        self.arena.bury(offset);
+        if self.arena.is_queued(offset) {
+            self.queued -= 1;
+        } else {
+            self.index.remove(hash, offset);
+        }
         if self.arena.is_scanned(offset) {
             self.scanned.remove(&self.arena, key);
         } else if let Some(points) = self.points.get_mut() {
             points.remove(&self.arena, key);
         }
+        self.arena.bury(offset);
         true
     }
 
     /// Whether there are point keys that no ordered index knows.
     pub fn has_unordered_points(&self) -> bool {
-        self.points.get().is_none() && self.index.len() > self.scanned.len()
+        self.points.get().is_none() && self.len() > self.scanned.len()
     }
 
     /// Removes all entries of `range` that an ordered index knows.
     pub fn remove_range(&mut self, range: &KeyRange) {
-        let (arena, index) = (&self.arena, &mut self.index);
+        let (arena, index, queued) = (&self.arena, &mut self.index, &mut self.queued);
         let mut removed = Vec::new();
         let mut forget = |offset| {
-            index.remove(arena.hash(offset), offset);
+            if arena.is_queued(offset) {
+                *queued -= 1;
+            } else {
+                index.remove(arena.hash(offset), offset);
+            }
             removed.push(offset);
         };
         self.scanned.remove_range(arena, range, &mut forget);
@@ -242,7 +296,7 @@ impl Memtable {
 
     /// All records in key order.
     fn sorted(&self) -> Vec<Offset> {
-        let mut keyed: Vec<(u64, u32, Offset)> = Vec::with_capacity(self.index.len());
+        let mut keyed: Vec<(u64, u32, Offset)> = Vec::with_capacity(self.len());
         keyed.extend(self.arena.offsets().map(|offset| {
             let (high, low) = ordered::head(self.arena.key(offset));
             (high, low, offset)
@@ -254,7 +308,8 @@ impl Memtable {
     }
 
     /// Makes it immutable and shareable.
-    pub fn seal(self) -> Sealed {
+    pub fn seal(mut self) -> Sealed {
+        self.arena.close();
         Sealed::new(self)
     }
 }
@@ -270,7 +325,7 @@ mod tests {
     use crate::entry::{ClockId, Expiry, Kind};
     use crate::iter::Cursor;
 
-    /// Keys with an odd first byte are scanned.
+    /// Keys with an odd first byte are scanned, half of them queued.
     struct OddScanned;
 
     impl KeyShape for OddScanned {
@@ -289,6 +344,15 @@ mod tests {
         fn scan_prefix_bytes(&self, key: &[u8]) -> Option<usize> {
             key.first().filter(|byte| *byte % 2 == 1).map(|_| 1)
         }
+
+        fn is_queued(&self, key: &[u8]) -> bool {
+            key.first().is_some_and(|byte| *byte % 4 == 3)
+        }
+    }
+
+    fn empty_memtable(chunk_bytes: usize) -> Memtable {
+        let shape: Arc<dyn KeyShape> = Arc::new(OddScanned);
+        Memtable::new(&shape, &ChunkPool::of(chunk_bytes), 0)
     }
 
     type Owned = (Kind, Vec<u8>, Option<Expiry>, u64);
@@ -355,7 +419,7 @@ mod tests {
         match step {
             Step::Put(key, owned) => {
                 let entry = Entry { kind: owned.0, value: &owned.1, expiry: owned.2, written: owned.3 };
-                if table.put(hash32(&key), &key, entry, &OddScanned).is_ok() {
+                if table.put(hash32(&key), &key, entry).is_ok() {
                     model.insert(key, owned);
                 }
             }
@@ -387,7 +451,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_memtable_is_a_map(steps in steps(), chunk in prop::sample::select(vec![64usize, 256, 4096]), seek in keys()) {
-            let mut table = Memtable::new(&ChunkPool::of(chunk), 0);
+            let mut table = empty_memtable(chunk);
             let mut model = BTreeMap::new();
             for step in steps {
                 apply(&mut table, &mut model, step);
@@ -411,9 +475,9 @@ mod tests {
 
     #[test]
     fn a_cursor_turns_between_its_two_indexes() {
-        let mut table = Memtable::new(&ChunkPool::of(4096), 0);
+        let mut table = empty_memtable(4096);
         for key in [[0u8, 1], [1, 1], [2, 1], [3, 1]] {
-            table.put(hash32(&key), &key, Entry::value(b"v", None), &OddScanned).unwrap();
+            table.put(hash32(&key), &key, Entry::value(b"v", None)).unwrap();
         }
         let mut cursor = table.cursor(false);
         cursor.seek(&[1]).unwrap();

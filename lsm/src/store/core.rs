@@ -54,7 +54,7 @@ impl Core {
         let expected = self.expected_entries.load(Ordering::Relaxed);
         // Nothing was sealed yet: a store that is never written to needs none.
         if expected > 0 {
-            self.board.prepare_spare(|| Memtable::new(&self.chunks, expected));
+            self.board.prepare_spare(|| Memtable::new(&self.shape, &self.chunks, expected));
         }
     }
 

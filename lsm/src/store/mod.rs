@@ -167,7 +167,7 @@ impl Store {
         let (snapshot, generation) = core.board.snapshot();
         let memtable_bytes = core.memtable_bytes();
         let store = Store {
-            active: Memtable::new(&core.chunks, 0),
+            active: Memtable::new(&core.shape, &core.chunks, 0),
             clocks,
             snapshot,
             generation,
@@ -319,10 +319,10 @@ impl Store {
     }
 
     fn swap_active(&mut self, frozen: bool) -> Option<Arc<FrozenCell>> {
-        self.core.expected_entries.store(self.active.len(), Ordering::Relaxed);
+        self.core.expected_entries.store(self.active.hashed(), Ordering::Relaxed);
         let spare = self.core.board.take_spare();
         // Without a spare the index starts small: clearing a large one takes ms, and its shards grow one by one.
-        let next = spare.unwrap_or_else(|| Memtable::new(&self.core.chunks, 0));
+        let next = spare.unwrap_or_else(|| Memtable::new(&self.core.shape, &self.core.chunks, 0));
         let table = std::mem::replace(&mut self.active, next);
         let sealed = SealedTable {
             table: table.seal(),

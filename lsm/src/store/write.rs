@@ -148,9 +148,9 @@ impl Store {
 
     /// Puts an entry into the active memtable, which may hold one of that key.
     pub(super) fn insert(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
-        if self.active.put(hash, key, entry, &*self.core.shape) == Err(NoRoom) {
+        if self.active.put(hash, key, entry) == Err(NoRoom) {
             self.seal_active(false)?;
-            self.active.put(hash, key, entry, &*self.core.shape).expect("an empty memtable has room for an entry");
+            self.active.put(hash, key, entry).expect("an empty memtable has room for an entry");
         }
         self.written_bytes += (key.len() + entry.value.len()) as u64;
         Ok(())
@@ -158,7 +158,7 @@ impl Store {
 
     /// Puts the entry of a key that the active memtable does not hold into it.
     pub(super) fn insert_new(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<()> {
-        if self.active.add(hash, key, entry, &*self.core.shape) == Err(NoRoom) {
+        if self.active.add(hash, key, entry) == Err(NoRoom) {
             return self.insert(hash, key, entry);
         }
         self.written_bytes += (key.len() + entry.value.len()) as u64;

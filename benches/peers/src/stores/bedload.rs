@@ -69,6 +69,10 @@ impl KeyShape for OperatorKeys {
         };
         (key.len() >= prefix).then_some(prefix)
     }
+
+    fn is_queued(&self, key: &[u8]) -> bool {
+        key.get(2) == Some(&(State::Timers as u8))
+    }
 }
 
 /// Lists append.
