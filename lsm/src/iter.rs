@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 use crate::entry::{Clocks, Entry, Kind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fold::{Folded, Rules, fold};
-use crate::key::{KeyRange, RangeSet, prefix64};
+use crate::key::{KeyRange, RangeSet, prefix64, shared_prefix};
 
 /// A position in a sorted sequence of entries with unique keys. A new cursor stands nowhere: seek first.
 ///
@@ -68,8 +68,10 @@ pub(crate) struct Merge<'a, C> {
     direction: Direction,
     /// Keys outside are not shown.
     range: KeyRange,
-    /// How many leading bytes all keys of the range share.
+    /// How many leading bytes its start and end share: all keys inside start with these.
     shared: usize,
+    /// The end's first bytes behind the shared ones; the largest number when there is no end.
+    end_prefix: u64,
     /// Sources that stand at a key of the range, in the order of their keys, newest first among equals; with the key's first
     /// bytes behind the shared ones.
     order: Vec<(u64, usize)>,
@@ -98,12 +100,14 @@ impl<'a, C: Cursor> Merge<'a, C> {
     /// A merge of the keys of a range. It stands nowhere.
     pub fn new(sources: Vec<Source<'a, C>>, rules: &'a dyn Rules, range: KeyRange) -> Merge<'a, C> {
         let ranged = sources.iter().any(|source| !source.ranges.is_empty());
+        let shared = range.end.as_ref().map_or(0, |end| shared_prefix(&range.start, end));
         Merge {
             order: Vec::with_capacity(sources.len()),
             sources,
             rules,
             direction: Direction::Forward,
-            shared: range.common_prefix().len(),
+            end_prefix: range.end.as_ref().map_or(u64::MAX, |end| prefix64(&end[shared..])),
+            shared,
             range,
             shown: 0,
             result: Shown::Nothing,
@@ -221,27 +225,24 @@ impl<'a, C: Cursor> Merge<'a, C> {
         }
     }
 
-    /// The key that a source stands at, when it is inside the range. Sources leave the range at its far end.
+    /// The key that a source stands at when it is inside the range, and its first bytes behind the shared ones: mostly they
+    /// tell keys apart. Sources leave the range at its far end.
     #[inline]
-    fn key_of(&self, source: usize) -> Option<&[u8]> {
+    fn key_of(&self, source: usize) -> Option<(u64, &[u8])> {
         let key = self.sources[source].cursor.key()?;
+        let rest = key.strip_prefix(&self.range.start[..self.shared])?;
+        let prefix = prefix64(rest);
         let inside = match self.direction {
+            Direction::Forward if prefix < self.end_prefix => true,
             Direction::Forward => self.range.is_before_end(key),
             Direction::Backward => *self.range.start <= *key,
         };
-        inside.then_some(key)
-    }
-
-    /// What tells keys of the range apart most often.
-    #[inline]
-    fn prefix_of(&self, key: &[u8]) -> u64 {
-        prefix64(key.get(self.shared..).unwrap_or(&[]))
+        inside.then_some((prefix, key))
     }
 
     /// Puts a source, which is not in line, to its place.
     fn insert(&mut self, source: usize) {
-        let Some(key) = self.key_of(source) else { return };
-        let prefix = self.prefix_of(key);
+        let Some((prefix, key)) = self.key_of(source) else { return };
         let place = self
             .order
             .iter()
@@ -267,7 +268,7 @@ impl<'a, C: Cursor> Merge<'a, C> {
             Direction::Backward => cursor.prev()?,
         }
         self.shown = 0;
-        let prefix = self.key_of(source).map(|key| self.prefix_of(key));
+        let prefix = self.key_of(source).map(|(prefix, _)| prefix);
         let stays = prefix.is_some_and(|prefix| match self.order.get(1) {
             None => true,
             Some((next, _)) if self.direction == Direction::Forward => prefix < *next,

@@ -22,6 +22,9 @@ use crate::entry::{Entry, Expiry, Kind};
 use crate::error::Result;
 use crate::iter::Cursor;
 
+/// Most keys are not longer.
+const KEY_BYTES: usize = 64;
+
 /// A position in a run.
 pub(crate) struct RunCursor<'a> {
     run: &'a Run,
@@ -76,7 +79,7 @@ impl<'a> RunCursor<'a> {
             shared: 0,
             placed: false,
             slot: 0,
-            key: Vec::new(),
+            key: Vec::with_capacity(KEY_BYTES),
             flags: 0,
             tail: 0,
             extent: OnceCell::new(),
