@@ -61,7 +61,7 @@
 //! | [`Store::put`], [`Store::merge`] | one hash probe; in place when the key is in the active memtable and the value fits; a new scanned key also enters the ordered index |
 //! | [`Store::update`] | the same when the key is in the active memtable; else a get, and a put of what was changed |
 //! | [`Store::get`] | a probe for each memtable in memory, a filter test for each slice of one tile, and a block for each slice that a filter lets through: the one that holds the key, and one in a hundred others |
-//! | [`Store::multi_get`] | a get for each key; the filters of all are on their way before the first is tested |
+//! | [`Store::multi_get`] | a get for each key; filters, then blocks of all keys are on their way before the first is read: waits for memory overlap, reads from the disk too |
 //! | [`Store::delete`] | the probes and filter tests of a get, and no block; leaves nothing behind where nothing older can hold the key |
 //! | [`Store::apply`] | its writes, and at most one seal |
 //! | [`Store::scan`], [`Store::scan_prefix`] | a seek in each memtable and in each slice of a tile, then a few comparisons an entry; the first one that meets point keys orders those of each memtable, some 100 ns an entry |

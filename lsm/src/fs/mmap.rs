@@ -17,6 +17,7 @@
 #![expect(unsafe_code, reason = "a memory map cannot be made without")]
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -59,6 +60,18 @@ impl Source for MappedSource {
 
     fn mapped(&self) -> Option<&[u8]> {
         Some(&self.map)
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        // Without, each page that is touched is a read of its own.
+        #[cfg(unix)]
+        if let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end.min(self.bytes())))
+            && start < end
+        {
+            self.map.advise_range(memmap2::Advice::WillNeed, start, end - start).ok();
+        }
+        #[cfg(not(unix))]
+        let _: Range<u64> = range;
     }
 
     fn path(&self) -> &Path {

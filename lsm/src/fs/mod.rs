@@ -231,6 +231,12 @@ pub trait Source: Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// Says that the bytes of `range` will be read soon: those that must come from the disk come together, while the caller
+    /// goes on. Does nothing where that brings nothing.
+    fn will_need(&self, range: Range<u64>) {
+        let _: Range<u64> = range;
+    }
+
     /// Whether every byte is here: background work takes such files first.
     fn is_complete(&self) -> bool {
         true

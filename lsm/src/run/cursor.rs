@@ -25,6 +25,9 @@ use crate::iter::Cursor;
 /// Most keys are not longer.
 const KEY_BYTES: usize = 64;
 
+/// How many blocks come from the disk together when a cursor goes through them.
+const AHEAD_BLOCKS: usize = 16;
+
 /// A position in a run.
 pub(crate) struct RunCursor<'a> {
     run: &'a Run,
@@ -193,6 +196,7 @@ impl<'a> RunCursor<'a> {
         }
         let sections = &self.run.directory.sections;
         if self.block + 1 < sections[self.section].blocks {
+            self.read_ahead();
             self.load(self.section, self.block + 1)?;
         } else if self.section + 1 < sections.len() {
             self.load(self.section + 1, 0)?;
@@ -202,6 +206,17 @@ impl<'a> RunCursor<'a> {
         }
         self.place(0)?;
         if is_sweep && self.key <= self.before { self.not_in_order() } else { Ok(()) }
+    }
+
+    /// Brings blocks on their way that will be entered some blocks later.
+    fn read_ahead(&self) {
+        let next = self.block + 1;
+        if (next + AHEAD_BLOCKS / 2).is_multiple_of(AHEAD_BLOCKS) {
+            let section = &self.run.directory.sections[self.section];
+            let index = self.index.as_ref().map_or(&[][..], RunBytes::as_slice);
+            let start = next + AHEAD_BLOCKS / 2;
+            self.run.read_ahead_blocks(section, index, start..start + AHEAD_BLOCKS);
+        }
     }
 
     /// The cursor stands at a key that cannot be where it is.

@@ -159,6 +159,7 @@ impl Run {
             return Err(damaged(footer_offset, flaw(what)));
         }
         source.ensure(at..footer_offset)?;
+        source.will_need(at..footer_offset);
         let mut directory = vec![0; footer.directory_bytes as usize];
         source.read_exact_at(&mut directory, at)?;
         check_crc("directory", footer.directory_crc, checksum(id, at, &directory)).map_err(|flaw| damaged(at, flaw))?;
@@ -282,6 +283,56 @@ impl Run {
         prefetch(map.get(at..).unwrap_or(&[]));
     }
 
+    /// Brings filter and index of the key's section on their way, where they were not read before.
+    #[inline]
+    pub fn read_ahead_section(&self, key: &[u8]) {
+        let number = self.directory.section_of(key).filter(|_| self.is_read_ahead());
+        if let Some(number) = number.filter(|number| !self.verified.get(self.filter_bit(*number) + 1)) {
+            let section = &self.directory.sections[number];
+            self.source.will_need(section.places.filter..section.places.index + section.index_bytes() as u64);
+        }
+    }
+
+    /// Brings on its way what [`Run::get`] will read behind the filter: the cache lines of the key's block, or all of it
+    /// where it was not read before.
+    pub fn read_ahead(&self, hash: u32, key: &[u8]) -> Result<()> {
+        let number = self.directory.section_of(key).filter(|_| self.is_read_ahead());
+        let Some(number) = number else { return Ok(()) };
+        if !self.filter_says(number, hash)? {
+            return Ok(());
+        }
+        let section = &self.directory.sections[number];
+        let index = self.index(number)?;
+        let index = Index::new(index.as_slice());
+        let block = index.candidates(section.prefix_of(key)).start;
+        if self.verified.get(self.block_bit(section, block)) {
+            self.prefetch_block(section, index, block, hash);
+        } else if let Some((start, length)) = index.span(block) {
+            let at = section.places.data + start;
+            self.source.will_need(at..at + length as u64);
+        }
+        Ok(())
+    }
+
+    /// Brings some blocks of a section on their way, unless the first was read before.
+    pub(super) fn read_ahead_blocks(&self, section: &Section, index: &[u8], blocks: Range<usize>) {
+        let index = Index::new(index);
+        let last = blocks.end.min(section.blocks).saturating_sub(1);
+        if self.is_read_ahead()
+            && !self.verified.get(self.block_bit(section, blocks.start))
+            && let (Some((start, _)), Some((end, length))) = (index.span(blocks.start), index.span(last))
+        {
+            let data = section.places.data;
+            self.source.will_need(data + start..data + end + length as u64);
+        }
+    }
+
+    /// Whether it brings anything to ask for bytes before they are read.
+    #[inline]
+    fn is_read_ahead(&self) -> bool {
+        self.was_complete && self.source.mapped().is_some()
+    }
+
     /// False when there is certainly no entry of `key`. True where the filter cannot be read, or is not here yet.
     pub fn may_contain(&self, hash: u32, key: &[u8]) -> bool {
         self.directory.section_of(key).is_some_and(|number| self.may_be_in(number, hash))
@@ -369,6 +420,9 @@ impl Run {
 
     #[cold]
     fn load_part(&self, part: Part, bit: usize, what: &'static str) -> Result<RunBytes<'_>> {
+        if self.is_read_ahead() {
+            self.source.will_need(part.at..part.at + part.bytes as u64);
+        }
         let bytes = self.read(part.at, part.bytes)?;
         let found = checksum(self.id, part.at, bytes.as_slice());
         check_crc(what, part.crc, found).map_err(|flaw| self.damaged(part.at, flaw))?;
@@ -451,6 +505,9 @@ impl Run {
     }
 
     fn load_block(&self, at: u64, length: usize, bit: usize, keep: Keep) -> Result<RunBytes<'_>> {
+        if self.is_read_ahead() {
+            self.source.will_need(at..at + length as u64);
+        }
         // What is mapped and not compressed is never put into the cache.
         let mapped_codec = self.source.mapped().map(|map| map.get(at as usize + 12).copied().unwrap_or(0));
         let cached = match keep {
@@ -493,6 +550,9 @@ impl Run {
         };
         if let Some(cached) = cached.filter(|cached| cached.len() == bytes) {
             return Ok(RunBytes::whole(cached));
+        }
+        if self.is_read_ahead() {
+            self.source.will_need(offset..offset + u64::from(length));
         }
         let value = self.read(offset, bytes)?;
         let found = checksum(self.id, offset, value.as_slice());

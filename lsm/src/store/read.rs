@@ -40,7 +40,8 @@ impl Store {
         self.snapshot.get(hash, key, search)
     }
 
-    /// The values of many keys, in their order. Brings the filters of all of them on their way first.
+    /// The values of many keys, in their order. Brings the filters of all of them on their way first, then the blocks: waits
+    /// for memory overlap, and so do reads from the disk.
     ///
     /// # Errors
     /// As [`Store::get`].
@@ -48,6 +49,9 @@ impl Store {
         let hashes: Vec<u32> = keys.iter().map(|key| hash32(key.as_ref())).collect();
         for (key, hash) in keys.iter().zip(&hashes) {
             self.snapshot.prefetch(*hash, key.as_ref());
+        }
+        for (key, hash) in keys.iter().zip(&hashes) {
+            self.snapshot.read_ahead(*hash, key.as_ref())?;
         }
         let value = |(key, hash): (&K, u32)| Ok(self.search(hash, key.as_ref())?.map(|seen| seen.value));
         keys.iter().zip(hashes).map(value).collect()

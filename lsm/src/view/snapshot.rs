@@ -93,11 +93,17 @@ impl Snapshot {
         search.finish()
     }
 
-    /// Brings on their way the cache lines that a get of `key` will test.
+    /// Brings on their way what a get of `key` will read first: filters' cache lines, or filters from the disk.
     pub fn prefetch(&self, hash: u32, key: &[u8]) {
         for slice in self.slices(self.version.tile_of(key)) {
             slice.run.prefetch(hash, key);
+            slice.run.read_ahead_section(key);
         }
+    }
+
+    /// Brings on their way what it will read then: the blocks that filters let through.
+    pub fn read_ahead(&self, hash: u32, key: &[u8]) -> Result<()> {
+        self.slices(self.version.tile_of(key)).iter().try_for_each(|slice| slice.run.read_ahead(hash, key))
     }
 
     /// Whether an entry of `key` may exist; false is certain. Reads filters only.
