@@ -48,6 +48,8 @@ use crate::prefetch::prefetch;
 
 /// No file is longer: offsets in it, and a few bytes more, are numbers that no sum here overflows.
 const RUN_BYTES_MAX: u64 = i64::MAX as u64;
+/// What is read at once at the end of a file.
+const TAIL_BYTES: u64 = 64 << 10;
 /// How many parts are remembered as verified, at most; what is behind is verified each time. Only files that claim to be
 /// many terabytes have as many.
 const BITS_MAX: usize = 1 << 30;
@@ -143,6 +145,8 @@ impl Run {
             return Err(damaged(0, flaw(format_args!("run of {bytes} bytes, expected at most {RUN_BYTES_MAX}"))));
         }
         source.ensure(footer_offset..bytes)?;
+        // With the directory, mostly. A read that was not announced brings what lies around it, which can be megabytes.
+        source.will_need(bytes.saturating_sub(TAIL_BYTES)..bytes);
         let mut footer = [0; FOOTER_BYTES];
         source.read_exact_at(&mut footer, footer_offset)?;
         let footer = Footer::read(&footer, id, bytes).map_err(|flaw| damaged(footer_offset, flaw))?;
