@@ -1,4 +1,7 @@
-//! The decoders of hostile bytes, for fuzz targets: each gives an error with a place or what the bytes say.
+//! The decoders of hostile bytes, for fuzz targets: each gives an error with a place or what the bytes say. And parts of the
+//! store on their own, for benchmarks.
+
+mod parts;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +17,8 @@ use crate::key::{KeyRange, PointKeys};
 use crate::options::Codec;
 use crate::run::{Run, RunCursor, RunSettings, RunWriter, Seals, walk_block};
 use crate::version::decode_version;
+
+pub use parts::{BareMemtable, BareRun};
 
 /// The name of the run that [`sample_run`] makes and [`read_run`] expects.
 const ID: RunId = RunId { opening: 1, sequence: 1 };

@@ -244,6 +244,14 @@ impl Run {
         self.get_in(number, hash, key)
     }
 
+    /// Where `key` would stand: section and block.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn place_of(&self, key: &[u8]) -> Result<Option<(usize, usize)>> {
+        let Some(number) = self.directory.section_of(key) else { return Ok(None) };
+        let index = self.index(number)?;
+        Ok(Some((number, self.block_of(&self.directory.sections[number], index.as_slice(), key)?)))
+    }
+
     fn get_in(&self, number: usize, hash: u32, key: &[u8]) -> Result<Option<Found<'_>>> {
         let section = &self.directory.sections[number];
         let index = self.index(number)?;
