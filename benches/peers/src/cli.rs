@@ -26,6 +26,8 @@ Examples:
       everything with 20 million keys; needs about 60 GB in the directory and some hours
   peers table big.jsonl --markdown
       the table again, from the results
+  peers chart one.jsonl big.jsonl --out cost-curve.svg
+      time, processor time and bytes written over the number of keys
   peers list
       the names of all stores and workloads";
 
@@ -37,6 +39,8 @@ pub enum Command {
     Quick(Quick),
     /// Prints the table of earlier results.
     Table(Table),
+    /// Draws costs over the number of keys, from results of several sizes at one budget.
+    Chart(Chart),
     /// Lists stores and workloads.
     List,
     /// Runs one workload on one store in this process and prints its result as JSON. `compare` calls this.
@@ -121,6 +125,16 @@ pub struct Table {
     /// Prints the table as Markdown.
     #[arg(long)]
     pub markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Chart {
+    /// Files of results.
+    #[arg(required = true)]
+    pub results: Vec<PathBuf>,
+    /// Where to write the drawing, as SVG.
+    #[arg(long, default_value = "cost-curve.svg")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,9 @@
 //!
 //! `compare` starts `run` for each store, workload and repetition; `run` starts `fill` where a filled store is missing.
 //! Stores stand behind [`store::Store`]; what they are asked to do is in [`workloads`]; results are lines of JSON
-//! ([`record`]) that [`table`] reads.
+//! ([`record`]) that [`table`] and [`chart`] read.
 
+mod chart;
 mod cli;
 mod compare;
 mod data;
@@ -40,6 +41,10 @@ fn carry_out(command: Command) -> Result<()> {
         Command::Table(arguments) => {
             print!("{}", table::render(&Record::read_all(&arguments.results)?, arguments.markdown));
             Ok(())
+        }
+        Command::Chart(arguments) => {
+            let svg = chart::render(&Record::read_all(&arguments.results)?);
+            std::fs::write(&arguments.out, svg).with_context(|| format!("writing {}", arguments.out.display()))
         }
         Command::List => {
             let stores: Vec<&str> = stores::CONTESTANTS.iter().map(|store| store.name).collect();

@@ -138,12 +138,14 @@ fn medians(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> BTree
             values.entry(record.store.clone()).or_default().push(value);
         }
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
-    };
     values.into_iter().map(|(store, values)| (store, median(values))).collect()
+}
+
+/// The middle value, or the mean of the two in the middle. Of at least one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }
 
 fn table(text: &mut String, rows: &[Row], records: &[&Record], markdown: bool) {
