@@ -347,3 +347,61 @@ fn what_a_range_delete_hides_is_freed() {
     println!("{}", store.stats());
     assert!(bytes < 40_000, "{bytes} bytes for a hundred entries");
 }
+
+/// The only run of a store that was closed.
+fn only_run(disk: &MemoryFs) -> std::path::PathBuf {
+    let mut runs = disk.paths();
+    runs.retain(|path| path.extension().is_some_and(|end| end == "run"));
+    assert_eq!(runs.len(), 1);
+    runs.remove(0)
+}
+
+/// A scan went on behind a value that could not be read, so that whoever skips errors missed an entry and never knew.
+#[test]
+fn a_scan_ends_where_a_value_is_damaged() {
+    let disk = MemoryFs::new();
+    let env = env(&disk, 1 << 20, 0);
+    let mut store = options(&env, 256 << 10).open("/store").expect("an empty disk opens");
+    store.put(b"a", b"1").expect("a healthy disk");
+    store.put(b"b", &[7; 20 << 10]).expect("a healthy disk");
+    store.put(b"c", b"3").expect("a healthy disk");
+    store.close().expect("a healthy disk");
+    let run = only_run(&disk);
+    let mut bytes = disk.read(&run).expect("it is there");
+    let value = bytes.windows(64).position(|window| window == [7; 64]).expect("the value is in the run");
+    bytes[value + 100] ^= 1;
+    disk.write(&run, bytes).expect("it is there");
+    let store = options(&env, 256 << 10).open("/store").expect("the damage is not met yet");
+    let mut scan = store.scan(..).expect("errors come with the entries");
+    assert_eq!(scan.next().expect("an entry").expect("a whole one").0, b"a");
+    assert_eq!(scan.next().expect("an error").expect_err("a damaged one").kind(), ErrorKind::Damaged);
+    assert!(scan.next().is_none(), "it went on");
+}
+
+/// Reading ahead for many keys met damage that none of them needed: a key in memory was not given.
+#[test]
+fn many_keys_are_given_where_each_is() {
+    let disk = MemoryFs::new();
+    let env = env(&disk, 1 << 20, 0);
+    let mut store = options(&env, 256 << 10).open("/store").expect("an empty disk opens");
+    store.put(b"a", b"1").expect("a healthy disk");
+    store.put(b"z", b"1").expect("a healthy disk");
+    store.close().expect("a healthy disk");
+    let run = only_run(&disk);
+    let whole = disk.read(&run).expect("it is there");
+    let mut opened = 0;
+    for at in 0..whole.len() {
+        let image = disk.process_crash_image();
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        image.write(&run, bytes).expect("it is there");
+        let env = self::env(&image, 1 << 20, 0);
+        let Ok(mut store) = options(&env, 256 << 10).open("/store") else { continue };
+        store.put(b"k", b"2").expect("memory has room");
+        assert_eq!(store.get(b"k").expect("it is in memory").as_deref(), Some(&b"2"[..]));
+        let values = store.multi_get(&[b"k"]).expect("it is in memory");
+        assert_eq!(values[0].as_deref(), Some(&b"2"[..]));
+        opened += 1;
+    }
+    assert!(opened > 50, "{opened} damaged stores opened");
+}

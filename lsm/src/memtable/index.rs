@@ -67,6 +67,10 @@ impl Index {
         let region = slots.trailing_zeros();
         let mut regions: Vec<Region> = (0..=region).map(|_| Region::default()).collect();
         regions[region as usize] = Region::of(slots, SHARDS);
+        if expected > 0 {
+            // Who knows what to expect is no writer, and has the time.
+            regions[region as usize].memory.as_mut().map(Chunk::touch);
+        }
         Index { shards: [Shard { region, len: 0 }; SHARDS], regions, len: 0, slots: slots * SHARDS }
     }
 
@@ -75,7 +79,7 @@ impl Index {
         self.len
     }
 
-    /// Bytes it holds.
+    /// Bytes of all shards; while they move, the region that they leave is there as well.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
         self.slots * SLOT_BYTES

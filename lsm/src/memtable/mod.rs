@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::arena::{Arena, Offset};
 use self::index::Index;
-use self::ordered::Ordered;
+use self::ordered::{Ordered, Position};
 use crate::entry::Entry;
 use crate::key::{KeyRange, KeyShape, RangeSet};
 
@@ -107,7 +107,7 @@ impl Memtable {
         self.len() == 0 && self.ranges.is_empty()
     }
 
-    /// The entry of `key`. One probe.
+    /// The entry of `key`. One probe; a search, for a queued key.
     #[inline]
     pub fn get(&self, hash: u32, key: &[u8]) -> Option<Entry<'_>> {
         self.find(hash, key).map(|place| self.entry_at(place))
@@ -116,18 +116,15 @@ impl Memtable {
     /// The record of `key`.
     #[inline]
     pub fn find(&self, hash: u32, key: &[u8]) -> Option<Place> {
-        match self.index.find(hash, |offset| self.arena.key(offset) == key) {
-            Some(offset) => Some(Place(offset)),
-            None if self.queued > 0 => self.find_queued(key),
-            None => None,
+        if self.queued > 0 && self.is_queued(key) {
+            return self.find_queued(key).map(|(_, offset)| Place(offset));
         }
+        self.index.find(hash, |offset| self.arena.key(offset) == key).map(Place)
     }
 
-    fn find_queued(&self, key: &[u8]) -> Option<Place> {
-        if !self.is_queued(key) {
-            return None;
-        }
-        self.scanned.find_at(&self.arena, self.scanned.place_of(&self.arena, key), key).map(Place)
+    fn find_queued(&self, key: &[u8]) -> Option<(Position, Offset)> {
+        let at = self.scanned.place_of(&self.arena, key);
+        self.scanned.find_at(&self.arena, at, key).map(|offset| (at, offset))
     }
 
     fn is_queued(&self, key: &[u8]) -> bool {
@@ -153,7 +150,7 @@ impl Memtable {
         }
         match self.index.find(hash, |offset| self.arena.key(offset) == key) {
             Some(offset) => self.put_at(Place(offset), entry),
-            None => self.add(hash, key, entry),
+            None => self.add_hashed(hash, key, entry),
         }
     }
 
@@ -171,9 +168,10 @@ impl Memtable {
 
     /// Inserts the entry of a key that is not in the memtable.
     pub fn add(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<(), NoRoom> {
-        if self.is_queued(key) {
-            return self.put_queued(hash, key, entry);
-        }
+        if self.is_queued(key) { self.put_queued(hash, key, entry) } else { self.add_hashed(hash, key, entry) }
+    }
+
+    fn add_hashed(&mut self, hash: u32, key: &[u8], entry: Entry<'_>) -> Result<(), NoRoom> {
         let offset = self.arena.push(hash, key, entry, 0).ok_or(NoRoom)?;
         self.index.insert(hash, offset);
         if self.shape.scan_prefix_bytes(key).is_some() {
@@ -227,12 +225,15 @@ impl Memtable {
 
     /// Removes `key` without leaving anything behind; false when it was not there.
     pub fn remove(&mut self, hash: u32, key: &[u8]) -> bool {
-        let Some(Place(offset)) = self.find(hash, key) else { return false };
-        if self.arena.is_queued(offset) {
+        if self.queued > 0 && self.is_queued(key) {
+            let Some((at, offset)) = self.find_queued(key) else { return false };
             self.queued -= 1;
-        } else {
-            self.index.remove(hash, offset);
+            self.scanned.remove_at(at);
+            self.arena.bury(offset);
+            return true;
         }
+        let Some(Place(offset)) = self.find(hash, key) else { return false };
+        self.index.remove(hash, offset);
         if self.arena.is_scanned(offset) {
             self.scanned.remove(&self.arena, key);
         } else if let Some(points) = self.points.get_mut() {

@@ -25,7 +25,7 @@ impl Sealed {
         Sealed { table, order: OnceLock::new() }
     }
 
-    /// The entry of `key`. One probe.
+    /// The entry of `key`. One probe; a search, for a queued key.
     #[inline]
     pub fn get(&self, hash: u32, key: &[u8]) -> Option<Entry<'_>> {
         self.table.get(hash, key)

@@ -48,6 +48,8 @@ use crate::prefetch::prefetch;
 
 /// No file is longer: offsets in it, and a few bytes more, are numbers that no sum here overflows.
 const RUN_BYTES_MAX: u64 = i64::MAX as u64;
+/// Values from here on are asked for before they are read.
+const ANNOUNCED_VALUE_BYTES: usize = 64 << 10;
 /// What is read at once at the end of a file.
 const TAIL_BYTES: u64 = 64 << 10;
 /// How many parts are remembered as verified, at most; what is behind is verified each time. Only files that claim to be
@@ -298,23 +300,24 @@ impl Run {
     /// Brings filter and index of the key's section on their way, where they were not read before.
     #[inline]
     pub fn read_ahead_section(&self, key: &[u8]) {
-        let number = self.directory.section_of(key).filter(|_| self.is_read_ahead());
-        if let Some(number) = number.filter(|number| !self.verified.get(self.filter_bit(*number) + 1)) {
+        let number = self.directory.section_of(key).filter(|_| self.reads_ahead());
+        let was_read = |number: usize| {
+            let first = if self.directory.sections[number].filter_lines == 0 { 1 } else { 0 };
+            self.verified.get(self.filter_bit(number) + first)
+        };
+        if let Some(number) = number.filter(|number| !was_read(*number)) {
             let section = &self.directory.sections[number];
             self.source.will_need(section.places.filter..section.places.index + section.index_bytes() as u64);
         }
     }
 
     /// Brings on its way what [`Run::get`] will read behind the filter: the cache lines of the key's block, or all of it
-    /// where it was not read before.
-    pub fn read_ahead(&self, hash: u32, key: &[u8]) -> Result<()> {
-        let number = self.directory.section_of(key).filter(|_| self.is_read_ahead());
-        let Some(number) = number else { return Ok(()) };
-        if !self.filter_says(number, hash)? {
-            return Ok(());
-        }
+    /// where it was not read before. What is damaged is left for the get to tell.
+    pub fn read_ahead(&self, hash: u32, key: &[u8]) {
+        let number = self.directory.section_of(key).filter(|_| self.reads_ahead());
+        let Some(number) = number.filter(|number| self.filter_says(*number, hash).unwrap_or(false)) else { return };
         let section = &self.directory.sections[number];
-        let index = self.index(number)?;
+        let Ok(index) = self.index(number) else { return };
         let index = Index::new(index.as_slice());
         let block = index.candidates(section.prefix_of(key)).start;
         if self.verified.get(self.block_bit(section, block)) {
@@ -323,14 +326,13 @@ impl Run {
             let at = section.places.data + start;
             self.source.will_need(at..at + length as u64);
         }
-        Ok(())
     }
 
     /// Brings some blocks of a section on their way, unless the first was read before.
     pub(super) fn read_ahead_blocks(&self, section: &Section, index: &[u8], blocks: Range<usize>) {
         let index = Index::new(index);
         let last = blocks.end.min(section.blocks).saturating_sub(1);
-        if self.is_read_ahead()
+        if self.reads_ahead()
             && !self.verified.get(self.block_bit(section, blocks.start))
             && let (Some((start, _)), Some((end, length))) = (index.span(blocks.start), index.span(last))
         {
@@ -341,7 +343,7 @@ impl Run {
 
     /// Whether it brings anything to ask for bytes before they are read.
     #[inline]
-    fn is_read_ahead(&self) -> bool {
+    fn reads_ahead(&self) -> bool {
         self.was_complete && self.source.mapped().is_some()
     }
 
@@ -432,7 +434,7 @@ impl Run {
 
     #[cold]
     fn load_part(&self, part: Part, bit: usize, what: &'static str) -> Result<RunBytes<'_>> {
-        if self.is_read_ahead() {
+        if self.reads_ahead() {
             self.source.will_need(part.at..part.at + part.bytes as u64);
         }
         let bytes = self.read(part.at, part.bytes)?;
@@ -517,7 +519,7 @@ impl Run {
     }
 
     fn load_block(&self, at: u64, length: usize, bit: usize, keep: Keep) -> Result<RunBytes<'_>> {
-        if self.is_read_ahead() {
+        if self.reads_ahead() && !self.verified.get(bit) {
             self.source.will_need(at..at + length as u64);
         }
         // What is mapped and not compressed is never put into the cache.
@@ -563,7 +565,8 @@ impl Run {
         if let Some(cached) = cached.filter(|cached| cached.len() == bytes) {
             return Ok(RunBytes::whole(cached));
         }
-        if self.is_read_ahead() {
+        // Nobody remembers which values were read before, and asking for a short one costs as much as reading it.
+        if self.reads_ahead() && bytes >= ANNOUNCED_VALUE_BYTES {
             self.source.will_need(offset..offset + u64::from(length));
         }
         let value = self.read(offset, bytes)?;

@@ -28,7 +28,7 @@ pub(super) struct Core {
     pub tuning: Tuning,
     /// Memory of memtables.
     pub chunks: Arc<ChunkPool>,
-    /// Entries of the last sealed memtable: what the next one is prepared for.
+    /// Entries found by hash of the last sealed memtable, at least one: what the next one is prepared for. 0 before the first.
     pub expected_entries: AtomicUsize,
     /// Whether merges are so far behind that flushes wait for them.
     pub behind: AtomicBool,

@@ -319,9 +319,9 @@ impl Store {
     }
 
     fn swap_active(&mut self, frozen: bool) -> Option<Arc<FrozenCell>> {
-        self.core.expected_entries.store(self.active.hashed(), Ordering::Relaxed);
+        self.core.expected_entries.store(self.active.hashed().max(1), Ordering::Relaxed);
         let spare = self.core.board.take_spare();
-        // Without a spare the index starts small: clearing a large one takes ms, and its shards grow one by one.
+        // Without a spare the index starts small: memory for a large one takes ms, and its shards grow one by one.
         let next = spare.unwrap_or_else(|| Memtable::new(&self.core.shape, &self.core.chunks, 0));
         let table = std::mem::replace(&mut self.active, next);
         let sealed = SealedTable {

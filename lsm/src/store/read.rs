@@ -51,7 +51,9 @@ impl Store {
             self.snapshot.prefetch(*hash, key.as_ref());
         }
         for (key, hash) in keys.iter().zip(&hashes) {
-            self.snapshot.read_ahead(*hash, key.as_ref())?;
+            if self.active.find(*hash, key.as_ref()).is_none() {
+                self.snapshot.read_ahead(*hash, key.as_ref());
+            }
         }
         let value = |(key, hash): (&K, u32)| Ok(self.search(hash, key.as_ref())?.map(|seen| seen.value));
         keys.iter().zip(hashes).map(value).collect()

@@ -43,7 +43,7 @@ pub(crate) struct Board {
     retired: SegQueue<Arc<Snapshot>>,
     /// Deltas were let go since the last look at what can be deleted.
     let_go: AtomicBool,
-    /// The next memtable, made by a worker: clearing its index would take most of a seal's time.
+    /// The next memtable, made by a worker: memory for its index would take most of a seal's time.
     spare: Mutex<Option<Memtable>>,
     pub pins: Pins,
     pub metrics: Metrics,
@@ -444,7 +444,8 @@ impl Board {
                 state.joined.iter().find(|joined| joined.cover(Seals { first: oldest.seal, last: oldest.seal }));
             let last_gone = first_kept.map_or(oldest.seal, |joined| joined.last);
             while let Some(oldest) = memtables.pop_if(|table| table.seal <= last_gone) {
-                bytes -= oldest.table.used_bytes();
+                // A reader may have ordered its keys since they were summed.
+                bytes = bytes.saturating_sub(oldest.table.used_bytes());
             }
         }
         if memtables.len() == state.snapshot.memtables.len() {

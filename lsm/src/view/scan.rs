@@ -154,7 +154,8 @@ impl<'a> Scan<'a> {
         }
         let merge = self.merge.as_ref().expect("advance stands at an entry");
         let key = merge.key().expect("advance stands at an entry");
-        Ok(Some((key, merge.entry()?.value)))
+        let entry = merge.entry().inspect_err(|_| self.failed = true)?;
+        Ok(Some((key, entry.value)))
     }
 
     /// Goes to the next entry that a reader sees.

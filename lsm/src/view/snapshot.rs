@@ -102,8 +102,8 @@ impl Snapshot {
     }
 
     /// Brings on their way what it will read then: the blocks that filters let through.
-    pub fn read_ahead(&self, hash: u32, key: &[u8]) -> Result<()> {
-        self.slices(self.version.tile_of(key)).iter().try_for_each(|slice| slice.run.read_ahead(hash, key))
+    pub fn read_ahead(&self, hash: u32, key: &[u8]) {
+        self.slices(self.version.tile_of(key)).iter().for_each(|slice| slice.run.read_ahead(hash, key));
     }
 
     /// Whether an entry of `key` may exist; false is certain. Reads filters only.
