@@ -490,6 +490,8 @@ impl Drop for Slots {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::btree_map::Entry::Vacant;
+
     use super::super::chunks::ChunkPool;
     use super::*;
     use crate::entry::Entry;
@@ -561,10 +563,10 @@ mod tests {
                     _ => draw() % 10_000_000,
                 };
                 let key = key.to_be_bytes().to_vec();
-                if !model.contains_key(&key) {
-                    let offset = arena.push(0, &key, Entry::TOMBSTONE, 0).unwrap();
-                    ordered.insert(&arena, &key, offset);
-                    model.insert(key, offset);
+                if let Vacant(place) = model.entry(key) {
+                    let offset = arena.push(0, place.key(), Entry::TOMBSTONE, 0).unwrap();
+                    ordered.insert(&arena, place.key(), offset);
+                    place.insert(offset);
                 }
             }
             for _ in 0..count / 4 {
