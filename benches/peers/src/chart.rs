@@ -73,11 +73,11 @@ pub fn render(records: &[Record]) -> String {
     svg
 }
 
-/// Medians over the number of keys, of values that a logarithm has.
+/// Medians over the number of keys. Less than one is left out: it is nothing, and would take the room of the others.
 fn curves(records: &[Record], value: fn(&Record) -> Option<f64>) -> Curves<'_> {
     let mut values: BTreeMap<(&str, &str, u64), Vec<f64>> = BTreeMap::new();
     for record in records {
-        if let Some(value) = value(record).filter(|value| *value > 0.0) {
+        if let Some(value) = value(record).filter(|value| *value >= 1.0) {
             values.entry((&record.store, &record.workload, record.keys)).or_default().push(value);
         }
     }
@@ -182,6 +182,6 @@ mod tests {
         let curves = curves(&records, PANELS[0].value);
         assert_eq!(curves[&("bedload", "load")], [(1e6, 200.0), (5e6, 400.0)]);
         let svg = render(&records);
-        assert!(svg.contains(">5 M<") && svg.matches("<circle").count() == 2, "costs of 0 have no logarithm: {svg}");
+        assert!(svg.contains(">5 M<") && svg.matches("<circle").count() == 2, "costs of 0 are left out: {svg}");
     }
 }
