@@ -64,14 +64,11 @@ impl Source for MappedSource {
 
     fn will_need(&self, range: Range<u64>) {
         // Without, each page that is touched is a read of its own.
-        #[cfg(unix)]
         if let (Ok(start), Ok(end)) = (usize::try_from(range.start), usize::try_from(range.end.min(self.bytes())))
             && start < end
         {
             self.map.advise_range(memmap2::Advice::WillNeed, start, end - start).ok();
         }
-        #[cfg(not(unix))]
-        let _: Range<u64> = range;
     }
 
     fn path(&self) -> &Path {

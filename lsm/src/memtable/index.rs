@@ -92,18 +92,14 @@ impl Index {
 
     #[inline]
     fn slots(&self, shard: usize) -> &[[u8; SLOT_BYTES]] {
-        let region = self.shards[shard].region;
-        let memory = self.regions[region as usize].memory.as_deref().unwrap_or(&[]);
-        let bytes = SLOT_BYTES << region;
-        memory[shard * bytes..][..bytes].as_chunks().0
+        let region = self.shards[shard].region as usize;
+        self.regions[region].shard(shard, 1 << region)
     }
 
     #[inline]
     fn slots_mut(&mut self, shard: usize) -> &mut [[u8; SLOT_BYTES]] {
-        let region = self.shards[shard].region;
-        let memory = self.regions[region as usize].memory.as_deref_mut().unwrap_or(&mut []);
-        let bytes = SLOT_BYTES << region;
-        memory[shard * bytes..][..bytes].as_chunks_mut().0
+        let region = self.shards[shard].region as usize;
+        self.regions[region].shard_mut(shard, 1 << region)
     }
 
     /// The record with this hash that `is_it` accepts.
@@ -162,16 +158,11 @@ impl Index {
         if self.regions[before + 1].memory.is_none() {
             self.regions[before + 1] = Region::of(2 << before, 0);
         }
-        let (left, right) = self.regions.split_at_mut(before + 1);
-        let (from, to) = (&mut left[before], &mut right[0]);
-        let bytes = SLOT_BYTES << before;
-        let of = |region: &Region| region.memory.as_deref().unwrap_or(&[]).len();
-        debug_assert!(of(from) == SHARDS * bytes && of(to) == 2 * SHARDS * bytes);
-        let slots = &from.memory.as_deref().unwrap_or(&[])[number * bytes..][..bytes];
-        let larger = &mut to.memory.as_deref_mut().unwrap_or(&mut [])[2 * number * bytes..][..2 * bytes];
-        for slot in slots.as_chunks().0 {
+        let [from, to] = self.regions.get_disjoint_mut([before, before + 1]).expect("both are there");
+        let larger = to.shard_mut(number, 2 << before);
+        for slot in from.shard(number, 1 << before) {
             if *slot != EMPTY.to_le_bytes() {
-                put(larger.as_chunks_mut().0, u64::from_le_bytes(*slot));
+                put(larger, u64::from_le_bytes(*slot));
             }
         }
         to.shards += 1;
@@ -188,6 +179,19 @@ impl Region {
     /// Empty slots for all shards, some of which live there.
     fn of(slots: usize, shards: usize) -> Region {
         Region { memory: Some(Chunk::new(SHARDS * slots * SLOT_BYTES)), shards }
+    }
+
+    /// The slots of a shard, all of which are of this size.
+    #[inline]
+    fn shard(&self, number: usize, slots: usize) -> &[[u8; SLOT_BYTES]] {
+        let memory = self.memory.as_deref().unwrap_or(&[]);
+        &memory.as_chunks().0[number * slots..][..slots]
+    }
+
+    #[inline]
+    fn shard_mut(&mut self, number: usize, slots: usize) -> &mut [[u8; SLOT_BYTES]] {
+        let memory = self.memory.as_deref_mut().unwrap_or(&mut []);
+        &mut memory.as_chunks_mut().0[number * slots..][..slots]
     }
 }
 

@@ -148,7 +148,8 @@ impl Run {
         }
         source.ensure(footer_offset..bytes)?;
         // With the directory, mostly. A read that was not announced brings what lies around it, which can be megabytes.
-        source.will_need(bytes.saturating_sub(TAIL_BYTES)..bytes);
+        let tail = bytes.saturating_sub(TAIL_BYTES);
+        source.will_need(tail..bytes);
         let mut footer = [0; FOOTER_BYTES];
         source.read_exact_at(&mut footer, footer_offset)?;
         let footer = Footer::read(&footer, id, bytes).map_err(|flaw| damaged(footer_offset, flaw))?;
@@ -165,7 +166,9 @@ impl Run {
             return Err(damaged(footer_offset, flaw(what)));
         }
         source.ensure(at..footer_offset)?;
-        source.will_need(at..footer_offset);
+        if at < tail {
+            source.will_need(at..tail);
+        }
         let mut directory = vec![0; footer.directory_bytes as usize];
         source.read_exact_at(&mut directory, at)?;
         check_crc("directory", footer.directory_crc, checksum(id, at, &directory)).map_err(|flaw| damaged(at, flaw))?;
