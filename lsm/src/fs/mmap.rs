@@ -42,6 +42,9 @@ impl MappedSource {
         // user and root do not change it is what `ReadMode::Mmap` asks of them. The head of this file says what happens if
         // they do.
         let map = unsafe { Mmap::map(file) }.map_err(|cause| Error::io("map", path, cause))?;
+        // Where a device reads ahead by megabytes, each page that had to leave memory would bring them back with it. What is read
+        // in order, or as a whole, is asked for by `will_need`. Only advice: a failure changes nothing.
+        map.advise(memmap2::Advice::Random).ok();
         Ok(MappedSource { map, path: path.to_owned() })
     }
 }

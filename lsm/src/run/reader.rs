@@ -331,12 +331,11 @@ impl Run {
         }
     }
 
-    /// Brings some blocks of a section on their way, unless the first was read before.
+    /// Brings some blocks of a section on their way.
     pub(super) fn read_ahead_blocks(&self, section: &Section, index: &[u8], blocks: Range<usize>) {
         let index = Index::new(index);
         let last = blocks.end.min(section.blocks).saturating_sub(1);
         if self.reads_ahead()
-            && !self.verified.get(self.block_bit(section, blocks.start))
             && let (Some((start, _)), Some((end, length))) = (index.span(blocks.start), index.span(last))
         {
             let data = section.places.data;
