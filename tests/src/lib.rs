@@ -12,9 +12,12 @@ mod oracle;
 
 mod driver;
 
+#[cfg(shuttle)]
+pub mod chains;
 pub mod crash;
 pub mod damage;
 pub mod faults;
+pub mod jobs;
 #[cfg(shuttle)]
 pub mod schedules;
 

@@ -1,0 +1,97 @@
+//! Errors of an object store, told as errors of ours: the caller's duty, the object, what to do.
+//!
+//! This crate has the error type of the store below it, so that `?` works across both. Here is the only place that looks into
+//! errors of `object_store`; their text may quote requests, so secrets are struck out of it before it becomes ours.
+
+pub use bedload_lsm::{Error, ErrorKind, Place, Result};
+
+/// What stands in a text instead of a secret.
+const STRUCK_OUT: &str = "[secret]";
+
+/// The secrets of one repo's address and environment, to be struck out of texts.
+#[derive(Clone, Default)]
+pub(crate) struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Remembers a secret. Short ones are not: striking them out would say what they are.
+    #[cfg(any(test, feature = "cloud"))]
+    pub fn add(&mut self, secret: &str) {
+        if secret.len() >= 6 {
+            self.0.push(secret.to_owned());
+        }
+    }
+
+    /// `text` without the secrets.
+    pub fn strike_out(&self, text: String) -> String {
+        self.0.iter().fold(text, |text, secret| {
+            if text.contains(secret.as_str()) { text.replace(secret.as_str(), STRUCK_OUT) } else { text }
+        })
+    }
+}
+
+/// Whether the same request may succeed later.
+pub(crate) fn is_passing(cause: &object_store::Error) -> bool {
+    matches!(cause, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
+}
+
+/// Makes an error from a failed request: `operation` says what was tried, `place` is the address of the object.
+pub(crate) fn object_error(operation: &str, place: &str, cause: &object_store::Error, secrets: &Secrets) -> Error {
+    use object_store::Error as Cause;
+    let (kind, advice) = match cause {
+        Cause::NotFound { .. } => (ErrorKind::Fix, "does the bucket, container or directory exist?"),
+        Cause::AlreadyExists { .. } | Cause::Precondition { .. } => (ErrorKind::Bug, "please report this"),
+        Cause::PermissionDenied { .. } => {
+            (ErrorKind::Fix, "may these credentials read, create, list and delete objects here?")
+        }
+        Cause::Unauthenticated { .. } => (ErrorKind::Fix, "check the credentials in the environment"),
+        Cause::NotImplemented { .. } | Cause::NotSupported { .. } => {
+            (ErrorKind::Fix, "this object store cannot serve as a repo")
+        }
+        Cause::UnknownConfigurationKey { .. } | Cause::InvalidPath { .. } => {
+            (ErrorKind::Fix, "check the address of the repo")
+        }
+        _ => (ErrorKind::Retry, "is the object store reachable and healthy?"),
+    };
+    let message = secrets.strike_out(format!("{operation}: {}; {advice}", chain_of(cause)));
+    Error::at(kind, place, None, message)
+}
+
+/// The text of an error and of its causes, each said once.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Makes a `Damaged` error about an object: `what` says what was found and what was expected.
+pub(crate) fn damaged(place: &str, offset: Option<u64>, what: impl std::fmt::Display) -> Error {
+    let message =
+        format!("{what}; the object is damaged: restore from another checkpoint, or bring it back from a copy");
+    Error::at(ErrorKind::Damaged, place, offset, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_struck_out() {
+        let mut secrets = Secrets::default();
+        secrets.add("hunter2hunter2");
+        let cause = object_store::Error::Generic { store: "S3", source: "GET /?token=hunter2hunter2 failed".into() };
+        let error = object_error("read", "s3://b/x", &cause, &secrets);
+        assert_eq!(
+            error.to_string(),
+            "s3://b/x: read: Generic S3 error: GET /?token=[secret] failed; is the object store reachable and healthy?"
+        );
+        assert_eq!(error.kind(), ErrorKind::Retry);
+    }
+}

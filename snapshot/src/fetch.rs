@@ -1,0 +1,159 @@
+//! Gets claims and runs out of a repo: pieces of a parcel, checked one by one, and whole runs into the local pool.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::error::{Error, ErrorKind, Result, damaged};
+use crate::local::LocalPool;
+use crate::manifest::{Claim, ClaimRef, ClaimedRun, Hex, digest_of, read};
+use crate::names::{CheckpointId, JobName, ObjectName};
+use crate::parcel::{ParcelFlaw, ParcelTable, chunk_count, tail_bytes};
+use crate::repo::Repo;
+
+/// How many chunks are fetched in one request: 4 MiB of the run.
+const CHUNKS_AT_ONCE: u64 = 64;
+
+/// How many requests for one run are on their way at once.
+const REQUESTS_AT_ONCE: usize = 4;
+
+/// The error for an object that a worker wrote and that is not to be seen from here.
+pub(crate) fn unseen(repo: &Repo, name: &ObjectName) -> Error {
+    let message = "a worker has written this object, and it is not to be seen from here: does this address name the same \
+                   place on every machine? (file:///checkpoints on separate machines does not)";
+    Error::at(ErrorKind::Fix, repo.place(name), None, message)
+}
+
+/// Reads a claim and compares it with what names it.
+pub(crate) async fn read_claim(
+    repo: &Repo,
+    job: &JobName,
+    checkpoint: CheckpointId,
+    wanted: &ClaimRef,
+) -> Result<Claim> {
+    let name = ObjectName::Claim(job.clone(), checkpoint, wanted.worker.clone(), wanted.attempt);
+    let place = repo.place(&name);
+    let check = |bytes: &Bytes| {
+        let found = digest_of(bytes);
+        if bytes.len() as u64 != wanted.bytes || found != wanted.digest {
+            let what = format_args!(
+                "claim of {} bytes with digest {found}, expected {} bytes with {}",
+                bytes.len(),
+                wanted.bytes,
+                wanted.digest
+            );
+            return Err(damaged(&place, None, what));
+        }
+        let claim: Claim = read(bytes, &place)?;
+        let told = (&claim.job, claim.checkpoint, &claim.worker, claim.attempt, claim.groups);
+        if told != (job, checkpoint, &wanted.worker, wanted.attempt, wanted.groups) {
+            return Err(damaged(&place, None, "the claim of something else"));
+        }
+        Ok(claim)
+    };
+    let found = repo.read_checked(&name, check).await?;
+    found.map(|(claim, _)| claim).ok_or_else(|| unseen(repo, &name))
+}
+
+/// A shipped run whose chunk table was read: any part of it can be fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct ShippedRun {
+    repo: Repo,
+    name: ObjectName,
+    table: ParcelTable,
+}
+
+impl ShippedRun {
+    /// Reads the table of a shipped run.
+    ///
+    /// # Errors
+    /// `Damaged` when the parcel is missing, or is not what the claim tells.
+    pub async fn open(repo: &Repo, job: &JobName, run: &ClaimedRun) -> Result<ShippedRun> {
+        let name = ObjectName::Parcel(job.clone(), run.parcel);
+        let tail = tail_bytes(run.bytes);
+        let Some(start) = run.parcel_bytes.checked_sub(tail).filter(|_| run.bytes > 0) else {
+            let what = format_args!("parcel of {} bytes for a run of {}", run.parcel_bytes, run.bytes);
+            return Err(damaged(&repo.place(&name), None, what));
+        };
+        let read = |tail: Bytes| ParcelTable::read(&tail, run.parcel.run, run.bytes, run.parcel_bytes);
+        let table = fetch_checked(repo, &name, start..run.parcel_bytes, read).await?;
+        Ok(ShippedRun { repo: repo.clone(), name, table })
+    }
+
+    /// Fetches some chunks; gives the run's bytes.
+    ///
+    /// # Errors
+    /// `Damaged` when they are not what was shipped, twice.
+    pub async fn chunks(&self, chunks: Range<u64>) -> Result<Vec<u8>> {
+        let span = self.table.span(chunks.clone());
+        fetch_checked(&self.repo, &self.name, span, |stored| self.table.decode_all(chunks.clone(), &stored)).await
+    }
+}
+
+/// Reads a range and has it checked; what does not pass is read once more.
+async fn fetch_checked<T>(
+    repo: &Repo,
+    name: &ObjectName,
+    range: Range<u64>,
+    check: impl Fn(Bytes) -> Result<T, ParcelFlaw>,
+) -> Result<T> {
+    let mut last = None;
+    for _ in 0..2 {
+        let bytes = repo.read_range(name, range.clone()).await?;
+        let bytes = bytes.ok_or_else(|| repo.missing(name, "a checkpoint that exists names it"))?;
+        match check(bytes) {
+            Ok(value) => return Ok(value),
+            Err(flaw) => last = Some(flaw),
+        }
+    }
+    let flaw = last.expect("a check has failed");
+    Err(damaged(&repo.place(name), Some(flaw.offset), flaw.what))
+}
+
+/// Fetches a whole run into the pool, verifies its digest, and gives it its name.
+///
+/// # Errors
+/// Those of the requests and of the disk; `Damaged` when it is not what was shipped. Nothing stays in the pool then.
+pub(crate) async fn fetch_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool: &LocalPool) -> Result<()> {
+    let done = write_run(repo, job, run, pool).await;
+    if done.is_err() {
+        // The next opening of the pool removes it as well.
+        pool.abandon(run.parcel.run).ok();
+    }
+    done
+}
+
+async fn write_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool: &LocalPool) -> Result<()> {
+    let shipped = ShippedRun::open(repo, job, run).await?;
+    let count = chunk_count(run.bytes);
+    let pieces = (0..count).step_by(CHUNKS_AT_ONCE as usize).map(|first| {
+        let shipped = shipped.clone();
+        async move { shipped.chunks(first..count.min(first + CHUNKS_AT_ONCE)).await }
+    });
+    let mut pieces = futures_util::stream::iter(pieces).buffered(REQUESTS_AT_ONCE);
+    let id = run.parcel.run;
+    let mut writing = (pool.create(id)?, blake3::Hasher::new());
+    while let Some(piece) = pieces.try_next().await? {
+        let write = move || {
+            let (mut file, mut hasher) = writing;
+            hasher.update(&piece);
+            file.append(&piece).map(|()| (file, hasher))
+        };
+        writing = off_thread(write).await?;
+    }
+    let (file, hasher) = writing;
+    let found = Hex(*hasher.finalize().as_bytes());
+    if found != run.digest {
+        let what = format_args!("run with digest {found}, expected {}", run.digest);
+        return Err(damaged(&repo.place(&shipped.name), None, what));
+    }
+    let pool = pool.clone();
+    off_thread(move || pool.finish(id, file)).await
+}
+
+/// Does what blocks on a thread for that.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing a run: {cause}")))?
+}

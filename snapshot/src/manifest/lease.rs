@@ -1,0 +1,55 @@
+//! Leases, pins, and the marker of a repo.
+
+use serde::{Deserialize, Serialize};
+
+use super::Manifest;
+use crate::names::{CheckpointId, JobName, ParcelName};
+
+/// Something is being written or read: what it needs is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    /// The job.
+    pub job: JobName,
+    /// Who holds it, for people: worker, process, host.
+    pub holder: String,
+    /// The checkpoint that is being made under it. It ends with that checkpoint's epoch, and as long as it lives, everything
+    /// that was written after it is kept.
+    pub making: Option<CheckpointId>,
+    /// Slots of the completions that are built upon or read.
+    pub bases: Vec<u64>,
+    /// Shipped runs of no completion that are used again.
+    pub parcels: Vec<ParcelName>,
+}
+
+impl Manifest for Lease {
+    const KIND: &'static str = "lease";
+}
+
+/// A checkpoint that somebody keeps: it does not expire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// The job.
+    pub job: JobName,
+    /// The slot of its completion.
+    pub slot: u64,
+    /// Why, for people.
+    pub reason: String,
+}
+
+impl Manifest for Pin {
+    const KIND: &'static str = "pin";
+}
+
+/// Says that a place is a repo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Marker {
+    /// When it was made by the maker's clock, in milliseconds since 1970; for people.
+    pub created_at_ms: u64,
+}
+
+impl Manifest for Marker {
+    const KIND: &'static str = "repo";
+}

@@ -1,0 +1,156 @@
+//! Brings key groups of a checkpoint into a store: fetch, verify, adopt.
+
+use bedload_lsm::{AdoptedRun, AdoptedSource, AdoptedStack, Store};
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::chain::Chain;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::{fetch_run, read_claim};
+use crate::key_group::KeyGroups;
+use crate::lease::HeldLease;
+use crate::local::LocalPool;
+use crate::manifest::{ClaimedRun, Completion, Lease};
+use crate::names::{CheckpointId, JobName};
+use crate::repo::Repo;
+use crate::restore_plan::RestorePlan;
+
+/// How many claims are read at once.
+const CLAIMS_AT_ONCE: usize = 16;
+
+/// Which checkpoint is restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The newest one; an error when there is none.
+    Latest,
+    /// The newest one, or none: a job that never completed a checkpoint starts empty, and so does one whose name is misspelt.
+    LatestOrEmpty,
+    /// This one.
+    At(CheckpointId),
+}
+
+/// What is to be restored, and how.
+#[derive(Clone, Debug)]
+pub struct RestoreOptions {
+    /// Which checkpoint.
+    pub start: Start,
+    /// Which of its key groups.
+    pub groups: KeyGroups,
+    /// Who restores, for people: worker, process, host.
+    pub holder: String,
+    /// How many runs are fetched at once; 4 suits most networks.
+    pub runs_at_once: usize,
+}
+
+/// Key groups of a checkpoint, complete on this machine, to be adopted by a store.
+#[derive(Debug)]
+pub struct Restored {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// What was taken from it.
+    pub plan: RestorePlan,
+    /// Bytes that were fetched.
+    pub fetched_bytes: u64,
+    /// How many runs were here already.
+    pub local_runs: usize,
+    pool: LocalPool,
+}
+
+/// Fetches key groups of a checkpoint of `job` into `pool`, as `options` tell. `None` for [`Start::LatestOrEmpty`] where there is none.
+///
+/// A lease keeps the checkpoint for as long as this takes.
+///
+/// # Errors
+/// `Fix` when the checkpoint does not exist or does not cover the key groups; `Damaged` when an object is missing or is not what was
+/// shipped; those of the requests and of the disk.
+pub async fn restore(
+    repo: &Repo,
+    job: &JobName,
+    options: &RestoreOptions,
+    pool: &LocalPool,
+) -> Result<Option<Restored>> {
+    let mut chain = Chain::read(repo, job).await?;
+    let Some((slot, completion)) = choose(repo, &chain, options.start)? else { return Ok(None) };
+    let (job_name, holder) = (job.clone(), options.holder.clone());
+    let lease = Lease { job: job_name, holder, making: None, bases: vec![slot], parcels: Vec::new() };
+    let lease = HeldLease::take(&mut chain, repo, lease).await?;
+    let restored = fetch(repo, job, &completion, options, pool).await;
+    // One that stays is declared void by a person or the next coordinator.
+    lease.end().await.ok();
+    restored.map(Some)
+}
+
+fn choose(repo: &Repo, chain: &Chain, start: Start) -> Result<Option<(u64, Completion)>> {
+    let state = chain.state();
+    let found = match start {
+        Start::Latest | Start::LatestOrEmpty => state.newest().map(|(slot, _)| slot),
+        Start::At(checkpoint) => state.find(checkpoint),
+    };
+    if let Some(slot) = found {
+        return Ok(Some((slot, state.live()[&slot].clone())));
+    }
+    let message = match start {
+        Start::LatestOrEmpty => return Ok(None),
+        Start::Latest => {
+            "no checkpoint exists; is this the right job? to begin without one, start with latest-or-empty".into()
+        }
+        Start::At(checkpoint) => {
+            let known: Vec<String> =
+                state.live().values().rev().take(5).map(|live| live.checkpoint.to_string()).collect();
+            format!("checkpoint {checkpoint} does not exist; the newest are: {}", known.join(", "))
+        }
+    };
+    Err(Error::at(ErrorKind::Fix, format!("{repo}/jobs/{}", chain.job()), None, message))
+}
+
+async fn fetch(
+    repo: &Repo,
+    job: &JobName,
+    completion: &Completion,
+    options: &RestoreOptions,
+    pool: &LocalPool,
+) -> Result<Restored> {
+    let (checkpoint, groups) = (completion.checkpoint, options.groups);
+    let wanted = completion.claims.iter().filter(|claim| claim.groups.overlaps(groups));
+    let claims = futures_util::stream::iter(wanted.map(|claim| read_claim(repo, job, checkpoint, claim)));
+    let claims: Vec<_> = claims.buffered(CLAIMS_AT_ONCE).try_collect().await?;
+    let plan = RestorePlan::new(&claims, groups)?;
+    let mut missing: Vec<ClaimedRun> = Vec::new();
+    for run in &plan.runs {
+        if !pool.holds(run)? {
+            missing.push(*run);
+        }
+    }
+    let fetches = missing.iter().map(|run| fetch_run(repo, job, run, pool));
+    futures_util::stream::iter(fetches).buffer_unordered(options.runs_at_once.max(1)).try_collect::<()>().await?;
+    Ok(Restored {
+        checkpoint,
+        fetched_bytes: missing.iter().map(|run| run.parcel_bytes).sum(),
+        local_runs: plan.runs.len() - missing.len(),
+        plan,
+        pool: pool.clone(),
+    })
+}
+
+impl Restored {
+    /// Gives the runs to `store`, which must hold nothing of these key groups. Reads footers and directories; writes no entry.
+    ///
+    /// # Errors
+    /// Those of [`Store::adopt`].
+    pub fn adopt(&self, store: &mut Store) -> Result<()> {
+        let run = |index: &usize| {
+            let run = &self.plan.runs[*index];
+            let source = AdoptedSource::File(self.pool.path(run.parcel.run));
+            AdoptedRun { id: run.parcel.run, bytes: run.bytes, digest: run.digest.0, source }
+        };
+        let stack = |stack: &crate::restore_plan::PlannedStack| AdoptedStack {
+            range: stack.range.clone(),
+            runs: stack.runs.iter().map(run).collect(),
+        };
+        let stacks: Vec<AdoptedStack> = self.plan.stacks.iter().map(stack).collect();
+        store.adopt(&stacks, &self.plan.clocks)?;
+        for run in &self.plan.runs {
+            self.pool.remove(run.parcel.run)?;
+        }
+        Ok(())
+    }
+}

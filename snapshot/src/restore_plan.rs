@@ -1,0 +1,204 @@
+//! Decides what a restore takes from which claims. Pure: the same claims and key groups, the same plan.
+//!
+//! A worker's new key groups are covered by the claims of one or more former workers. Their stacks are put side by side, each
+//! clipped to what is wanted of it; no run is rewritten, and a run that several claims name is fetched once.
+
+use std::collections::BTreeMap;
+
+use bedload_lsm::{Clocks, KeyRange, RunId};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_group::KeyGroups;
+use crate::manifest::{Claim, ClaimedRun};
+
+/// What a restore takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RestorePlan {
+    /// The key groups.
+    pub groups: KeyGroups,
+    /// The runs that are needed, each once, in the order of their names.
+    pub runs: Vec<ClaimedRun>,
+    /// Stacks of disjoint ranges, in key order.
+    pub stacks: Vec<PlannedStack>,
+    /// The latest reading of each clock in the claims that are used.
+    pub clocks: Clocks,
+    /// How many runs are clipped: others take a part of them too.
+    pub clipped_runs: usize,
+}
+
+/// A stack of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedStack {
+    /// The keys.
+    pub range: KeyRange,
+    /// Places in the plan's `runs`, newest first.
+    pub runs: Vec<usize>,
+}
+
+impl RestorePlan {
+    /// Plans the restore of `wanted` from the claims of one checkpoint.
+    ///
+    /// # Errors
+    /// `Fix` when the claims do not cover all that is wanted; `Damaged` when two of them tell different things of one run.
+    pub fn new(claims: &[Claim], wanted: KeyGroups) -> Result<RestorePlan> {
+        check_coverage(claims, wanted)?;
+        let mut known: BTreeMap<RunId, ClaimedRun> = BTreeMap::new();
+        let mut stacks: Vec<(KeyRange, Vec<RunId>)> = Vec::new();
+        let mut clocks = Clocks::default();
+        let mut clipped: BTreeMap<RunId, bool> = BTreeMap::new();
+        for claim in claims {
+            let Some(groups) = claim.groups.intersect(wanted) else { continue };
+            clocks.advance_all(&claim.clocks());
+            let keys = groups.keys();
+            for stack in &claim.stacks {
+                let range = stack.range();
+                let clip = range.intersect(&keys);
+                if clip.is_empty() || stack.slices.is_empty() {
+                    continue;
+                }
+                for slice in &stack.slices {
+                    let run = claim.runs[slice.run as usize];
+                    let first = *known.entry(run.parcel.run).or_insert(run);
+                    if (first.bytes, first.digest) != (run.bytes, run.digest) {
+                        let message = format!("two claims tell different things of run {}", run.parcel.run);
+                        return Err(Error::new(ErrorKind::Damaged, message));
+                    }
+                    *clipped.entry(run.parcel.run).or_default() |= clip != range;
+                }
+                let runs = stack.slices.iter().map(|slice| claim.runs[slice.run as usize].parcel.run).collect();
+                stacks.push((clip, runs));
+            }
+        }
+        stacks.sort_by(|left, right| left.0.start.cmp(&right.0.start));
+        let place: BTreeMap<RunId, usize> = known.keys().copied().zip(0..).collect();
+        let stacks = stacks
+            .into_iter()
+            .map(|(range, runs)| PlannedStack { range, runs: runs.iter().map(|run| place[run]).collect() });
+        Ok(RestorePlan {
+            groups: wanted,
+            stacks: stacks.collect(),
+            runs: known.into_values().collect(),
+            clocks,
+            clipped_runs: clipped.into_values().filter(|clipped| *clipped).count(),
+        })
+    }
+
+    /// Bytes of all parcels: what a restore with nothing on this machine fetches at most.
+    pub fn parcel_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.parcel_bytes).sum()
+    }
+}
+
+fn check_coverage(claims: &[Claim], wanted: KeyGroups) -> Result<()> {
+    let mut covered: Vec<KeyGroups> = claims.iter().filter_map(|claim| claim.groups.intersect(wanted)).collect();
+    covered.sort();
+    let mut next = u32::from(wanted.first);
+    for groups in covered {
+        if u32::from(groups.first) != next {
+            break;
+        }
+        next = u32::from(groups.last) + 1;
+    }
+    if next > u32::from(wanted.last) {
+        return Ok(());
+    }
+    let place = claims.first().map(|claim| format!("checkpoint {} of job {}: ", claim.checkpoint, claim.job));
+    let parts: Vec<String> = claims.iter().map(|claim| claim.groups.to_string()).collect();
+    let message = format!(
+        "{}covers key groups {}, asked for {wanted}; pass the claims of every worker",
+        place.unwrap_or_default(),
+        if parts.is_empty() { "none".to_owned() } else { parts.join(" and ") },
+    );
+    Err(Error::new(ErrorKind::Fix, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::{ClaimedSlice, ClaimedStack, Hex, Timings};
+    use crate::names::{Attempt, CheckpointId, JobName, ParcelName, Upload, WorkerName};
+
+    fn run(sequence: u64) -> ClaimedRun {
+        ClaimedRun {
+            parcel: ParcelName { run: RunId { opening: 7, sequence }, upload: Upload(9) },
+            bytes: 4096,
+            digest: Hex([sequence as u8; 32]),
+            parcel_bytes: 1000,
+            parcel_digest: Hex([2; 32]),
+        }
+    }
+
+    /// A claim of these groups whose stacks, one for each of `cuts`, have these runs.
+    fn claim(first: u16, last: u16, stacks: &[((u16, u16), &[u64])]) -> Claim {
+        let runs: Vec<u64> = {
+            let mut runs: Vec<u64> = stacks.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+            runs.sort();
+            runs.dedup();
+            runs
+        };
+        let slice = |sequence: &u64| {
+            let run = runs.binary_search(sequence).unwrap() as u32;
+            ClaimedSlice { run, bytes: 100 }
+        };
+        let stack = |((first, last), runs): &((u16, u16), &[u64])| {
+            let keys = KeyGroups { first: *first, last: *last }.keys();
+            ClaimedStack::new(&keys, runs.iter().map(slice).collect())
+        };
+        Claim {
+            job: JobName::new("late-board").unwrap(),
+            checkpoint: CheckpointId { epoch: 3, number: 18 },
+            worker: WorkerName::new("w").unwrap(),
+            attempt: Attempt(5),
+            groups: KeyGroups { first, last },
+            clocks: vec![u64::from(first)],
+            stacks: stacks.iter().map(stack).collect(),
+            runs: runs.iter().map(|sequence| run(*sequence)).collect(),
+            timings: Timings::default(),
+        }
+    }
+
+    #[test]
+    fn restore_clips_runs_to_the_asked_range() {
+        let claims = [claim(0, 3, &[((0, 3), &[2, 1])]), claim(4, 7, &[((4, 5), &[3]), ((6, 7), &[4, 3])])];
+        let plan = RestorePlan::new(&claims, KeyGroups { first: 2, last: 6 }).unwrap();
+        let ranges: Vec<KeyRange> = plan.stacks.iter().map(|stack| stack.range.clone()).collect();
+        assert_eq!(
+            ranges,
+            [
+                KeyRange::from([0u8, 2]..[0u8, 4]),
+                KeyRange::from([0u8, 4]..[0u8, 6]),
+                KeyRange::from([0u8, 6]..[0u8, 7])
+            ]
+        );
+        let runs: Vec<&[usize]> = plan.stacks.iter().map(|stack| &stack.runs[..]).collect();
+        assert_eq!(runs, [&[1, 0][..], &[2], &[3, 2]]);
+        assert_eq!((plan.runs.len(), plan.clipped_runs, plan.parcel_bytes()), (4, 4, 4000));
+        assert_eq!(plan.clocks.readings()[0], 4, "the later reading of two claims");
+    }
+
+    #[test]
+    fn a_run_of_two_claims_is_fetched_once() {
+        let claims = [claim(0, 3, &[((0, 3), &[1])]), claim(4, 7, &[((4, 7), &[1])])];
+        let plan = RestorePlan::new(&claims, KeyGroups { first: 0, last: 7 }).unwrap();
+        assert_eq!((plan.runs.len(), plan.stacks.len(), plan.clipped_runs), (1, 2, 0));
+    }
+
+    #[test]
+    fn what_no_claim_covers_is_told() {
+        let claims = [claim(0, 3, &[])];
+        let error = RestorePlan::new(&claims, KeyGroups { first: 2, last: 5 }).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "checkpoint 3-18 of job late-board: covers key groups 0..=3, asked for 2..=5; pass the claims of every worker"
+        );
+        assert_eq!(error.kind(), ErrorKind::Fix);
+    }
+
+    #[test]
+    fn claims_that_disagree_about_a_run_are_refused() {
+        let mut claims = [claim(0, 3, &[((0, 3), &[1])]), claim(4, 7, &[((4, 7), &[1])])];
+        claims[1].runs[0].digest = Hex([99; 32]);
+        let error = RestorePlan::new(&claims, KeyGroups { first: 0, last: 7 }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+    }
+}

@@ -1,0 +1,121 @@
+//! Sends runs into a repo: compressed on threads for blocking work, several at once, in memory of a few MiB each.
+
+use std::sync::Arc;
+
+use bedload_lsm::fs::{Fs, ReadMode, Source};
+use bedload_lsm::{RunId, RunRef};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{ClaimedRun, Hex};
+use crate::names::{JobName, ObjectName, ParcelName, Upload};
+use crate::parcel::{CHUNK_BYTES, ParcelEncoder};
+use crate::repo::Repo;
+
+/// Bytes of a run that are read and compressed in one go.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// How runs are sent.
+#[derive(Clone, Debug)]
+pub struct ShipOptions {
+    /// How many runs are on their way at once (default 4).
+    pub runs_at_once: usize,
+    /// The level of zstd (default 1). Higher ones take more processor time for a few percent less.
+    pub level: i32,
+}
+
+impl Default for ShipOptions {
+    fn default() -> ShipOptions {
+        ShipOptions { runs_at_once: 4, level: 1 }
+    }
+}
+
+/// Uploads `runs`, each under a new name; gives them in the same order.
+///
+/// # Errors
+/// Those of the requests; `Damaged` when a local file is not what was written. Some of the runs may be in the repo then.
+pub(crate) async fn upload_runs(
+    repo: &Repo,
+    job: &JobName,
+    fs: &Arc<dyn Fs>,
+    runs: &[RunRef],
+    options: &ShipOptions,
+) -> Result<Vec<ClaimedRun>> {
+    let uploads = runs.iter().map(|run| upload_run(repo, job, fs, run, options.level));
+    futures_util::stream::iter(uploads).buffered(options.runs_at_once.max(1)).try_collect().await
+}
+
+async fn upload_run(repo: &Repo, job: &JobName, fs: &Arc<dyn Fs>, run: &RunRef, level: i32) -> Result<ClaimedRun> {
+    let path = run.path().ok_or_else(|| {
+        Error::new(ErrorKind::Bug, format!("run {} is no file of the store, and in no confirmed checkpoint", run.id()))
+    })?;
+    let source = fs.open(path, ReadMode::Pread)?;
+    let parcel = ParcelName { run: run.id(), upload: Upload(repo.ambient().random() as u32) };
+    let name = ObjectName::Parcel(job.clone(), parcel);
+    let uploaded = repo
+        .upload(&name, || {
+            let batches = Batches::new(run.id(), *run.digest(), Arc::clone(&source), level);
+            futures_util::stream::try_unfold(Some(batches), |batches| async {
+                match batches {
+                    None => Ok(None),
+                    Some(batches) => batches.next_off_thread().await.map(Some),
+                }
+            })
+            .boxed()
+        })
+        .await?;
+    Ok(ClaimedRun {
+        parcel,
+        bytes: run.bytes(),
+        digest: Hex(*run.digest()),
+        parcel_bytes: uploaded.bytes,
+        parcel_digest: uploaded.digest,
+    })
+}
+
+/// A run on its way to be a parcel.
+struct Batches {
+    source: Arc<dyn Source>,
+    digest: [u8; 32],
+    hasher: blake3::Hasher,
+    encoder: ParcelEncoder,
+    offset: u64,
+}
+
+impl Batches {
+    fn new(run: RunId, digest: [u8; 32], source: Arc<dyn Source>, level: i32) -> Batches {
+        Batches { source, digest, hasher: blake3::Hasher::new(), encoder: ParcelEncoder::new(run, level), offset: 0 }
+    }
+
+    /// The next piece of the parcel, and what is left; reading and compressing block, so they do it elsewhere.
+    async fn next_off_thread(self) -> Result<(Bytes, Option<Batches>)> {
+        let next = tokio::task::spawn_blocking(move || self.next()).await;
+        next.map_err(|cause| Error::new(ErrorKind::Bug, format!("compressing a run: {cause}")))?
+    }
+
+    fn next(mut self) -> Result<(Bytes, Option<Batches>)> {
+        let bytes = self.source.bytes();
+        let mut out = Vec::new();
+        let mut chunk = vec![0; CHUNK_BYTES as usize];
+        let end = bytes.min(self.offset + BATCH_BYTES);
+        while self.offset < end {
+            let length = (bytes - self.offset).min(CHUNK_BYTES) as usize;
+            self.source.read_exact_at(&mut chunk[..length], self.offset)?;
+            self.hasher.update(&chunk[..length]);
+            self.encoder.push(&chunk[..length], &mut out);
+            self.offset += length as u64;
+        }
+        if self.offset < bytes {
+            return Ok((out.into(), Some(self)));
+        }
+        // A damaged run must not become the only copy.
+        let found = *self.hasher.finalize().as_bytes();
+        if found != self.digest {
+            let what = format_args!("digest {}, expected {}", Hex(found), Hex(self.digest));
+            return Err(Error::damaged(self.source.path(), 0, what));
+        }
+        out.extend(self.encoder.finish());
+        Ok((out.into(), None))
+    }
+}

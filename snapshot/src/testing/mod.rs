@@ -1,0 +1,82 @@
+//! What tests need: an object store that fails as asked, time that they own, and seeded bugs.
+
+mod fault_store;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+pub use self::fault_store::{Choose, FaultStore, ObjectFault, Operation, Request, Witness};
+use crate::repo::Ambient;
+pub use crate::seeded::{Bug, seed_bug};
+
+/// Reads the bytes of a slot.
+///
+/// # Errors
+/// `Damaged` or `Fix`, as a reading of the chain does.
+pub fn read_slot(bytes: &[u8]) -> crate::Result<crate::Slot> {
+    crate::manifest::read(bytes, "slot")
+}
+
+/// How often a sleep is asked before it is over: what does not hang is done by then.
+const POLLS: u32 = 3;
+
+/// Time that stands still until a test moves it, and randomness from a seed.
+pub struct TestAmbient {
+    now_ms: AtomicU64,
+    random: Mutex<u64>,
+}
+
+impl TestAmbient {
+    /// Randomness from `seed`; the time is one second behind 1970.
+    pub fn new(seed: u64) -> TestAmbient {
+        TestAmbient { now_ms: AtomicU64::new(1_000), random: Mutex::new(seed) }
+    }
+
+    /// Moves time on.
+    pub fn pass_ms(&self, milliseconds: u64) {
+        self.now_ms.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Debug for TestAmbient {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("TestAmbient")
+    }
+}
+
+impl Ambient for TestAmbient {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.load(Ordering::SeqCst)
+    }
+
+    fn elapsed_us(&self) -> u64 {
+        self.now_ms() * 1_000
+    }
+
+    fn random(&self) -> u64 {
+        let mut state = self.random.lock().expect("nobody panics under this lock");
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        let mut polls = 0;
+        Pin::from(Box::new(std::future::poll_fn(move |context| {
+            polls += 1;
+            if polls > POLLS {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })))
+    }
+}

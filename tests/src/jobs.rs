@@ -1,0 +1,438 @@
+//! A whole job against plain maps: workers with stores, a coordinator, checkpoints, failures, restores, rescales.
+//!
+//! One seed makes one history: operations are drawn from it, background work is stepped, time stands still, and the object
+//! store fails as its requests are counted. After each operation the chain is read without faults: every checkpoint that
+//! exists must have been frozen, every one that was reported complete must exist until it expires, and one of them is restored,
+//! onto another number of workers, and compared with the map of its moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bedload_lsm::fs::{Fs, MemoryFs};
+use bedload_lsm::{Env, KeyShape, Store, Time, Tuning};
+use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
+use bedload_snapshot::{
+    Chain, CheckpointId, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, Patience, Repo, RepoOptions,
+    RestoreOptions, Restored, ShipOptions, Start, Worker, WorkerName, restore,
+};
+use tokio::runtime::Runtime;
+
+use crate::Random;
+
+/// What a job's state holds.
+pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Key groups first, point keys behind.
+struct GroupedKeys;
+
+impl KeyShape for GroupedKeys {
+    fn name(&self) -> &str {
+        "grouped"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn partition_bytes(&self, key: &[u8]) -> usize {
+        key.len().min(2)
+    }
+
+    fn scan_prefix_bytes(&self, _: &[u8]) -> Option<usize> {
+        None
+    }
+}
+
+/// Time stands still: nothing in a driven store may depend on it.
+struct Still;
+
+impl Time for Still {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// How a history runs.
+#[derive(Clone, Copy, Debug)]
+pub struct JobOptions {
+    /// How many operations.
+    pub operations: usize,
+    /// How many key groups the job has.
+    pub key_groups: u32,
+    /// One request in this many fails; 0: none.
+    pub fault_one_in: u64,
+}
+
+/// What a history did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobTally {
+    /// Checkpoints that were completed.
+    pub completed: u64,
+    /// Checkpoints that were given up, or failed.
+    pub failed: u64,
+    /// Restores that were compared.
+    pub restores: u64,
+    /// Requests to the object store.
+    pub requests: u64,
+    /// Requests that went wrong.
+    pub faults: u64,
+}
+
+/// Runs the history of `seed`.
+///
+/// # Errors
+/// What was wrong.
+pub fn run_job(seed: u64, options: JobOptions) -> Result<JobTally, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+    let mut job = Job::new(seed, options, runtime)?;
+    for number in 0..options.operations {
+        job.step().map_err(|what| format!("operation {number}: {what}"))?;
+    }
+    job.tally.requests = job.objects.requests();
+    job.tally.faults = job.objects.faults();
+    Ok(job.tally)
+}
+
+type Checked<T = ()> = Result<T, String>;
+
+struct Job {
+    runtime: Runtime,
+    objects: FaultStore,
+    ambient: Arc<TestAmbient>,
+    repo: Repo,
+    name: JobName,
+    options: JobOptions,
+    random: Random,
+    epoch: Option<Epoch>,
+    workers: Vec<Member>,
+    state: State,
+    /// The state at each checkpoint that was frozen.
+    frozen: BTreeMap<CheckpointId, State>,
+    /// Checkpoints that were reported complete, less those that expired.
+    completed: BTreeSet<CheckpointId>,
+    openings: u64,
+    tally: JobTally,
+}
+
+/// A worker and its machine.
+struct Member {
+    store: Store,
+    env: Env,
+    worker: Worker,
+}
+
+fn unexpected(error: &Error) -> String {
+    format!("unexpected error ({:?}): {error}", error.kind())
+}
+
+impl Job {
+    fn new(seed: u64, options: JobOptions, runtime: Runtime) -> Checked<Job> {
+        let objects = FaultStore::default();
+        let ambient = Arc::new(TestAmbient::new(seed));
+        let patience = Patience { tries: 3, ..Patience::default() };
+        let opened = RepoOptions::default().ambient(ambient.clone()).patience(patience);
+        let repo = runtime.block_on(opened.open_store(Arc::new(objects.clone()), "memory://"));
+        let repo = repo.map_err(|error| unexpected(&error))?;
+        let name = JobName::new("job").expect("a fine name");
+        let mut job = Job {
+            runtime,
+            objects,
+            ambient,
+            repo,
+            name,
+            options,
+            random: Random::new(seed),
+            epoch: None,
+            workers: Vec::new(),
+            state: State::new(),
+            frozen: BTreeMap::new(),
+            completed: BTreeSet::new(),
+            openings: seed << 20,
+            tally: JobTally::default(),
+        };
+        let count = job.draw_workers();
+        job.start(count)?;
+        Ok(job)
+    }
+
+    fn draw_workers(&mut self) -> u32 {
+        1 + self.random.below(u64::from(self.options.key_groups.min(16))) as u32
+    }
+
+    /// Lets requests fail from here on, or not.
+    fn inject(&self, faults: bool) {
+        let one_in = if faults { self.options.fault_one_in } else { 0 };
+        self.objects.choose(move |request| {
+            if one_in == 0 || !request.random.is_multiple_of(one_in) {
+                return None;
+            }
+            let number = request.random / one_in;
+            Some(match request.operation {
+                Operation::Get => [
+                    ObjectFault::CutBody,
+                    ObjectFault::ShortBody,
+                    ObjectFault::WrongBytes,
+                    ObjectFault::FailBefore,
+                    ObjectFault::Hang,
+                ][number as usize % 5],
+                Operation::List => {
+                    [ObjectFault::FailBefore, ObjectFault::StaleList, ObjectFault::CutBody][number as usize % 3]
+                }
+                _ => [ObjectFault::FailBefore, ObjectFault::FailAfter, ObjectFault::Hang, ObjectFault::HangAfter]
+                    [number as usize % 4],
+            })
+        });
+    }
+
+    /// An error that faults explain, or one that nothing does.
+    fn bear(&self, error: &Error) -> Checked {
+        let kinds = [ErrorKind::Retry, ErrorKind::Damaged, ErrorKind::Fenced];
+        let bearable = self.options.fault_one_in > 0 && kinds.contains(&error.kind());
+        // Damage is told of objects; the local disks are sound.
+        if bearable { Ok(()) } else { Err(unexpected(error)) }
+    }
+
+    fn open_store(&mut self) -> Checked<(Store, Env, Arc<dyn Fs>)> {
+        let fs: Arc<dyn Fs> = Arc::new(MemoryFs::new());
+        self.openings += 1;
+        let opening = std::sync::atomic::AtomicU64::new(self.openings << 10);
+        let env = Env::builder()
+            .fs(Arc::clone(&fs))
+            .time(Arc::new(Still))
+            .threads(0)
+            .memory(256 << 10)
+            .random(move || opening.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+            .build()
+            .map_err(|error| unexpected(&error))?;
+        let mut tuning = Tuning::default();
+        tuning.memtable_bytes = 8 << 10;
+        tuning.block_bytes = 512;
+        tuning.section_bytes = 1 << 10;
+        tuning.tile_bytes_max = 16 << 10;
+        tuning.fan_in = 3;
+        let store = Store::options().env(&env).tuning(tuning).shape(GroupedKeys).open("state");
+        Ok((store.map_err(|error| unexpected(&error))?, env, fs))
+    }
+
+    /// Starts `count` workers from the newest checkpoint, under a new coordinator.
+    fn start(&mut self, count: u32) -> Checked {
+        self.epoch = None;
+        self.workers.clear();
+        let epoch = Epoch::start(&self.repo, &self.name, self.options.key_groups, "test");
+        let mut epoch = match self.runtime.block_on(epoch) {
+            Ok(epoch) => epoch,
+            Err(error) => return self.bear(&error),
+        };
+        let mut members = Vec::new();
+        let mut from = None;
+        for index in 0..count {
+            let groups = KeyGroups::of_worker(self.options.key_groups, count, index);
+            let Some((member, checkpoint)) = self.restore(groups, Start::LatestOrEmpty, index)? else { return Ok(()) };
+            members.push(member);
+            from = checkpoint;
+        }
+        self.state = from.map_or_else(State::new, |from| self.frozen[&from].clone());
+        if let Some(from) = from {
+            epoch.build_upon(from).map_err(|error| unexpected(&error))?;
+        }
+        self.epoch = Some(epoch);
+        self.workers = members;
+        Ok(())
+    }
+
+    /// A worker with these key groups of a checkpoint; `None` when faults were in the way.
+    fn restore(
+        &mut self,
+        groups: KeyGroups,
+        start: Start,
+        index: u32,
+    ) -> Checked<Option<(Member, Option<CheckpointId>)>> {
+        let (mut store, env, fs) = self.open_store()?;
+        let name = WorkerName::new(&format!("w-{index}")).expect("a fine name");
+        let options = ShipOptions { runs_at_once: 1, level: 1 };
+        let worker = Worker::new(&self.repo, &self.name, &name, groups, Arc::clone(&fs)).ship_options(options);
+        let pool = LocalPool::open(Arc::clone(&fs), "local").map_err(|error| unexpected(&error))?;
+        let options = RestoreOptions { start, groups, holder: name.to_string(), runs_at_once: 1 };
+        let restored = self.runtime.block_on(restore(&self.repo, &self.name, &options, &pool));
+        let restored: Option<Restored> = match restored {
+            Ok(restored) => restored,
+            Err(error) => return self.bear(&error).map(|()| None),
+        };
+        let mut checkpoint = None;
+        if let Some(restored) = restored {
+            restored.adopt(&mut store).map_err(|error| unexpected(&error))?;
+            worker.restored(restored.checkpoint, &restored.plan.runs);
+            checkpoint = Some(restored.checkpoint);
+        }
+        Ok(Some((Member { store, env, worker }, checkpoint)))
+    }
+
+    fn step(&mut self) -> Checked {
+        self.inject(true);
+        self.ambient.pass_ms(1_000);
+        self.objects.pass_ms(1_000);
+        match self.random.below(20) {
+            0..10 => self.write()?,
+            10..15 => self.checkpoint()?,
+            15 => self.expire()?,
+            16..18 => {
+                let count = self.draw_workers();
+                self.start(count)?;
+            }
+            _ => self.work_in_background(),
+        }
+        self.inject(false);
+        self.check()
+    }
+
+    fn member_of(&mut self, group: u16) -> Option<&mut Member> {
+        let wanted = KeyGroups { first: group, last: group };
+        self.workers.iter_mut().find(|member| member.worker.groups().covers(wanted))
+    }
+
+    fn write(&mut self) -> Checked {
+        for _ in 0..self.random.below(40) {
+            let group = self.random.below(u64::from(self.options.key_groups)) as u16;
+            let mut key = group.to_be_bytes().to_vec();
+            key.extend(format!("{:02}", self.random.below(12)).bytes());
+            let deletes = self.random.below(4) == 0;
+            let value = vec![self.random.draw() as u8; self.random.below(120) as usize];
+            let Some(member) = self.member_of(group) else { return Ok(()) };
+            let written = if deletes { member.store.delete(&key) } else { member.store.put(&key, &value) };
+            written.map_err(|error| unexpected(&error))?;
+            if deletes {
+                self.state.remove(&key)
+            } else {
+                self.state.insert(key, value)
+            };
+        }
+        Ok(())
+    }
+
+    fn work_in_background(&mut self) {
+        let mut random = self.random.clone();
+        for member in &self.workers {
+            for _ in 0..random.below(4) {
+                member.env.step_background(&mut || random.draw());
+            }
+        }
+        self.random = random;
+    }
+
+    fn checkpoint(&mut self) -> Checked {
+        let Some(epoch) = &mut self.epoch else { return Ok(()) };
+        let barrier = match self.runtime.block_on(epoch.begin()) {
+            Ok(barrier) => barrier,
+            Err(error) => {
+                self.tally.failed += 1;
+                return self.bear(&error);
+            }
+        };
+        self.frozen.insert(barrier.checkpoint, self.state.clone());
+        let mut claims = Vec::new();
+        let gives_up = self.random.below(6) == 0;
+        let last = if gives_up { self.random.below(self.workers.len() as u64) as usize } else { self.workers.len() };
+        let mut failed = gives_up;
+        for member in &mut self.workers[..last] {
+            let frozen = member.store.freeze().map_err(|error| unexpected(&error))?;
+            match self.runtime.block_on(member.worker.ship(frozen, &barrier, 0)) {
+                Ok(claim) => claims.push(claim),
+                Err(error) => {
+                    failed = true;
+                    if self.options.fault_one_in == 0 {
+                        return Err(unexpected(&error));
+                    }
+                    break;
+                }
+            }
+        }
+        let epoch = self.epoch.as_mut().expect("it has begun the checkpoint");
+        let completed =
+            if failed { Ok(None) } else { self.runtime.block_on(epoch.complete(&barrier, claims)).map(Some) };
+        match completed {
+            Ok(Some(_)) => {
+                self.tally.completed += 1;
+                self.completed.insert(barrier.checkpoint);
+                for member in &mut self.workers {
+                    self.runtime.block_on(member.worker.confirmed(barrier.checkpoint));
+                }
+                Ok(())
+            }
+            not_completed => {
+                self.tally.failed += 1;
+                self.runtime.block_on(epoch.abort(&barrier));
+                for member in &mut self.workers {
+                    self.runtime.block_on(member.worker.aborted(barrier.checkpoint));
+                }
+                not_completed.map_or_else(|error| self.bear(&error), |_| Ok(()))
+            }
+        }
+    }
+
+    fn expire(&mut self) -> Checked {
+        let expired = self.runtime.block_on(async {
+            let mut chain = Chain::read(&self.repo, &self.name).await?;
+            let live: Vec<u64> = chain.state().live().keys().copied().collect();
+            let chosen = live.into_iter().filter(|_| self.random.below(3) == 0).collect();
+            chain.expire(chosen, "a test said so").await
+        });
+        if let Err(error) = expired {
+            self.bear(&error)?;
+        }
+        // What exists now is what the chain says, whatever the answer was.
+        self.inject(false);
+        let chain = self.runtime.block_on(Chain::read(&self.repo, &self.name)).map_err(|error| unexpected(&error))?;
+        let live: BTreeSet<CheckpointId> = chain.state().live().values().map(|live| live.checkpoint).collect();
+        if let Some(newest) = self.completed.last().filter(|newest| !live.contains(newest)) {
+            return Err(format!("checkpoint {newest} was the newest and has expired"));
+        }
+        self.completed.retain(|checkpoint| live.contains(checkpoint));
+        Ok(())
+    }
+
+    /// What exists restores to what was frozen.
+    fn check(&mut self) -> Checked {
+        let chain = self.runtime.block_on(Chain::read(&self.repo, &self.name)).map_err(|error| unexpected(&error))?;
+        let live: Vec<CheckpointId> = chain.state().live().values().map(|live| live.checkpoint).collect();
+        if let Some(lost) = self.completed.iter().find(|checkpoint| !live.contains(checkpoint)) {
+            return Err(format!("checkpoint {lost} was complete and does not exist"));
+        }
+        if live.is_empty() {
+            return Ok(());
+        }
+        let checkpoint = live[self.random.below(live.len() as u64) as usize];
+        let count = self.draw_workers();
+        let index = self.random.below(u64::from(count)) as u32;
+        let groups = KeyGroups::of_worker(self.options.key_groups, count, index);
+        let faults = std::mem::replace(&mut self.options.fault_one_in, 0);
+        let restored = self.restore(groups, Start::At(checkpoint), index);
+        self.options.fault_one_in = faults;
+        let (mut member, _) = restored?.expect("nothing fails now");
+        let found = contents(&mut member.store).map_err(|error| unexpected(&error))?;
+        let keys = groups.keys();
+        let expected =
+            self.frozen.get(&checkpoint).ok_or_else(|| format!("checkpoint {checkpoint} was never frozen"))?;
+        let expected: State = expected
+            .iter()
+            .filter(|(key, _)| keys.contains(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        self.tally.restores += 1;
+        if found == expected {
+            return Ok(());
+        }
+        let missing = expected.iter().find(|(key, value)| found.get(*key) != Some(*value));
+        let extra = found.iter().find(|(key, _)| !expected.contains_key(*key));
+        Err(format!(
+            "checkpoint {checkpoint}, key groups {groups}: {} entries, expected {}; first wrong one: {missing:?}, first one \
+             too many: {extra:?}",
+            found.len(),
+            expected.len()
+        ))
+    }
+}
+
+fn contents(store: &mut Store) -> Result<State, Error> {
+    store.scan(..)?.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+}
