@@ -11,6 +11,8 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
             run_job(seed, options).unwrap_or_else(|what| panic!("rerun: BEDLOAD_SEED={seed} with {options:?}: {what}"));
         sum.completed += tally.completed;
         sum.failed += tally.failed;
+        sum.rebased_tiles += tally.rebased_tiles;
+        sum.shortening_runs += tally.shortening_runs;
         sum.restores += tally.restores;
         sum.requests += tally.requests;
         sum.faults += tally.faults;
@@ -22,6 +24,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
 fn every_checkpoint_that_exists_restores_to_its_moment() {
     let sum = run_seeds(1..40, JobOptions { operations: 60, key_groups: 128, fault_one_in: 0 });
     assert!(sum.completed > 100 && sum.restores > 500, "{sum:?}");
+    assert!(sum.rebased_tiles > 20 && sum.shortening_runs > 5, "{sum:?}");
     let sum = run_seeds(1..4, JobOptions { operations: 60, key_groups: 32_768, fault_one_in: 0 });
     assert!(sum.completed > 10, "{sum:?}");
 }

@@ -16,6 +16,7 @@ mod local;
 
 mod lease;
 mod restore_plan;
+mod ship_plan;
 
 mod fetch;
 mod ship;
@@ -27,7 +28,7 @@ mod restore;
 pub mod testing;
 
 pub use chain::{Chain, ChainState};
-pub use checkpoint::{Barrier, Epoch, Worker};
+pub use checkpoint::{Barrier, Epoch, ShipReport, Worker};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use key_group::{KEY_GROUPS_MAX, KeyGroups};
 pub use local::LocalPool;
@@ -39,4 +40,5 @@ pub use names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, Par
 pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient};
 pub use restore::{RestoreOptions, Restored, Start, restore};
 pub use restore_plan::{PlannedStack, RestorePlan};
-pub use ship::ShipOptions;
+pub use ship::{ShipOptions, ShippedState};
+pub use ship_plan::ShipPolicy;

@@ -12,7 +12,9 @@ use crate::local::LocalPool;
 use crate::manifest::{ClaimedRun, Completion, Lease};
 use crate::names::{CheckpointId, JobName};
 use crate::repo::Repo;
-use crate::restore_plan::RestorePlan;
+use crate::restore_plan::{PlannedStack, RestorePlan};
+use crate::ship::ShippedState;
+use crate::ship_plan::{PlanSlice, PlanStack};
 
 /// How many claims are read at once.
 const CLAIMS_AT_ONCE: usize = 16;
@@ -132,25 +134,39 @@ async fn fetch(
 }
 
 impl Restored {
-    /// Gives the runs to `store`, which must hold nothing of these key groups. Reads footers and directories; writes no entry.
+    /// Gives the runs to `store`, which must hold nothing of these key groups, and freezes it: from here on its deltas are kept
+    /// for the next checkpoint. Reads footers and directories; writes no entry. Gives what a worker is told by
+    /// [`Worker::restored`](crate::Worker::restored).
     ///
     /// # Errors
     /// Those of [`Store::adopt`].
-    pub fn adopt(&self, store: &mut Store) -> Result<()> {
+    pub fn adopt(&self, store: &mut Store) -> Result<ShippedState> {
         let run = |index: &usize| {
             let run = &self.plan.runs[*index];
             let source = AdoptedSource::File(self.pool.path(run.parcel.run));
             AdoptedRun { id: run.parcel.run, bytes: run.bytes, digest: run.digest.0, source }
         };
-        let stack = |stack: &crate::restore_plan::PlannedStack| AdoptedStack {
+        let stack = |stack: &PlannedStack| AdoptedStack {
             range: stack.range.clone(),
             runs: stack.runs.iter().map(run).collect(),
         };
         let stacks: Vec<AdoptedStack> = self.plan.stacks.iter().map(stack).collect();
-        store.adopt(&stacks, &self.plan.clocks)?;
+        let oldest = store.adopt(&stacks, &self.plan.clocks)?;
+        let seal = store.freeze()?.seal();
         for run in &self.plan.runs {
             self.pool.remove(run.parcel.run)?;
         }
-        Ok(())
+        let slice = |((index, bytes), seal): ((&usize, &u64), u64)| {
+            let run = self.plan.runs[*index].parcel.run;
+            PlanSlice { run, first: seal, last: seal, bytes: *bytes }
+        };
+        let stack = |stack: &PlannedStack| {
+            let oldest_first = stack.runs.iter().zip(&stack.bytes).rev().zip(oldest..);
+            let mut slices: Vec<PlanSlice> = oldest_first.map(slice).collect();
+            slices.reverse();
+            PlanStack { range: stack.range.clone(), slices }
+        };
+        let known = self.plan.runs.iter().map(|run| (run.parcel.run, *run)).collect();
+        Ok(ShippedState::new(seal, self.plan.stacks.iter().map(stack).collect(), &known))
     }
 }

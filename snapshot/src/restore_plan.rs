@@ -9,7 +9,7 @@ use bedload_lsm::{Clocks, KeyRange, RunId};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_group::KeyGroups;
-use crate::manifest::{Claim, ClaimedRun};
+use crate::manifest::{Claim, ClaimedRun, ClaimedSlice};
 
 /// What a restore takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct PlannedStack {
     pub range: KeyRange,
     /// Places in the plan's `runs`, newest first.
     pub runs: Vec<usize>,
+    /// About how many bytes of each run are inside, as the claim tells.
+    pub bytes: Vec<u64>,
 }
 
 impl RestorePlan {
@@ -43,7 +45,7 @@ impl RestorePlan {
     pub fn new(claims: &[Claim], wanted: KeyGroups) -> Result<RestorePlan> {
         check_coverage(claims, wanted)?;
         let mut known: BTreeMap<RunId, ClaimedRun> = BTreeMap::new();
-        let mut stacks: Vec<(KeyRange, Vec<RunId>)> = Vec::new();
+        let mut stacks: Vec<(KeyRange, Vec<(RunId, u64)>)> = Vec::new();
         let mut clocks = Clocks::default();
         let mut clipped: BTreeMap<RunId, bool> = BTreeMap::new();
         for claim in claims {
@@ -65,15 +67,17 @@ impl RestorePlan {
                     }
                     *clipped.entry(run.parcel.run).or_default() |= clip != range;
                 }
-                let runs = stack.slices.iter().map(|slice| claim.runs[slice.run as usize].parcel.run).collect();
-                stacks.push((clip, runs));
+                let run = |slice: &ClaimedSlice| (claim.runs[slice.run as usize].parcel.run, slice.bytes);
+                stacks.push((clip, stack.slices.iter().map(run).collect()));
             }
         }
         stacks.sort_by(|left, right| left.0.start.cmp(&right.0.start));
         let place: BTreeMap<RunId, usize> = known.keys().copied().zip(0..).collect();
-        let stacks = stacks
-            .into_iter()
-            .map(|(range, runs)| PlannedStack { range, runs: runs.iter().map(|run| place[run]).collect() });
+        let stacks = stacks.into_iter().map(|(range, runs)| PlannedStack {
+            range,
+            runs: runs.iter().map(|(run, _)| place[run]).collect(),
+            bytes: runs.iter().map(|(_, bytes)| *bytes).collect(),
+        });
         Ok(RestorePlan {
             groups: wanted,
             stacks: stacks.collect(),
@@ -115,7 +119,7 @@ fn check_coverage(claims: &[Claim], wanted: KeyGroups) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{ClaimedSlice, ClaimedStack, Hex, Timings};
+    use crate::manifest::{ClaimedStack, Hex, Timings};
     use crate::names::{Attempt, CheckpointId, JobName, ParcelName, Upload, WorkerName};
 
     fn run(sequence: u64) -> ClaimedRun {

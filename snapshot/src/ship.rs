@@ -1,5 +1,6 @@
 //! Sends runs into a repo: compressed on threads for blocking work, several at once, in memory of a few MiB each.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bedload_lsm::fs::{Fs, ReadMode, Source};
@@ -12,6 +13,7 @@ use crate::manifest::{ClaimedRun, Hex};
 use crate::names::{JobName, ObjectName, ParcelName, Upload};
 use crate::parcel::{CHUNK_BYTES, ParcelEncoder};
 use crate::repo::Repo;
+use crate::ship_plan::{PlanStack, ShipPolicy};
 
 /// Bytes of a run that are read and compressed in one go.
 const BATCH_BYTES: u64 = 1 << 20;
@@ -23,11 +25,33 @@ pub struct ShipOptions {
     pub runs_at_once: usize,
     /// The level of zstd (default 1). Higher ones take more processor time for a few percent less.
     pub level: i32,
+    /// What is uploaded as a whole, and when.
+    pub policy: ShipPolicy,
 }
 
 impl Default for ShipOptions {
     fn default() -> ShipOptions {
-        ShipOptions { runs_at_once: 4, level: 1 }
+        ShipOptions { runs_at_once: 4, level: 1, policy: ShipPolicy::default() }
+    }
+}
+
+/// What a checkpoint of a worker consists of in the repo, as seals of its store: what the next one is built upon.
+#[derive(Clone, Debug)]
+pub struct ShippedState {
+    /// The seal of the store that it shows.
+    pub(crate) seal: u64,
+    /// Its stacks, in key order.
+    pub(crate) stacks: Vec<PlanStack>,
+    /// The runs of its stacks.
+    pub(crate) runs: BTreeMap<RunId, ClaimedRun>,
+}
+
+impl ShippedState {
+    /// The state of `stacks`, whose runs are `known`.
+    pub(crate) fn new(seal: u64, stacks: Vec<PlanStack>, known: &BTreeMap<RunId, ClaimedRun>) -> ShippedState {
+        let used = stacks.iter().flat_map(|stack| &stack.slices).map(|slice| slice.run);
+        let runs = used.map(|run| (run, known[&run])).collect();
+        ShippedState { seal, stacks, runs }
     }
 }
 

@@ -14,7 +14,7 @@ use bedload_lsm::{Env, KeyShape, Store, Time, Tuning};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
 use bedload_snapshot::{
     Chain, CheckpointId, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, Patience, Repo, RepoOptions,
-    RestoreOptions, Restored, ShipOptions, Start, Worker, WorkerName, restore,
+    RestoreOptions, Restored, ShipOptions, ShipPolicy, Start, Worker, WorkerName, restore,
 };
 use tokio::runtime::Runtime;
 
@@ -64,6 +64,13 @@ pub struct JobOptions {
     pub fault_one_in: u64,
 }
 
+impl JobOptions {
+    /// Short stacks and small ratios, so that every rule applies.
+    fn policy(&self) -> ShipPolicy {
+        ShipPolicy { ratio: 1.0, stack_max: 3 }
+    }
+}
+
 /// What a history did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JobTally {
@@ -71,6 +78,10 @@ pub struct JobTally {
     pub completed: u64,
     /// Checkpoints that were given up, or failed.
     pub failed: u64,
+    /// Tiles that were uploaded in the place of their deltas.
+    pub rebased_tiles: u64,
+    /// Runs that were uploaded to shorten stacks.
+    pub shortening_runs: u64,
     /// Restores that were compared.
     pub restores: u64,
     /// Requests to the object store.
@@ -250,7 +261,7 @@ impl Job {
     ) -> Checked<Option<(Member, Option<CheckpointId>)>> {
         let (mut store, env, fs) = self.open_store()?;
         let name = WorkerName::new(&format!("w-{index}")).expect("a fine name");
-        let options = ShipOptions { runs_at_once: 1, level: 1 };
+        let options = ShipOptions { runs_at_once: 1, level: 1, policy: self.options.policy() };
         let worker = Worker::new(&self.repo, &self.name, &name, groups, Arc::clone(&fs)).ship_options(options);
         let pool = LocalPool::open(Arc::clone(&fs), "local").map_err(|error| unexpected(&error))?;
         let options = RestoreOptions { start, groups, holder: name.to_string(), runs_at_once: 1 };
@@ -261,8 +272,8 @@ impl Job {
         };
         let mut checkpoint = None;
         if let Some(restored) = restored {
-            restored.adopt(&mut store).map_err(|error| unexpected(&error))?;
-            worker.restored(restored.checkpoint, &restored.plan.runs);
+            let state = restored.adopt(&mut store).map_err(|error| unexpected(&error))?;
+            worker.restored(restored.checkpoint, state);
             checkpoint = Some(restored.checkpoint);
         }
         Ok(Some((Member { store, env, worker }, checkpoint)))
@@ -337,7 +348,11 @@ impl Job {
         for member in &mut self.workers[..last] {
             let frozen = member.store.freeze().map_err(|error| unexpected(&error))?;
             match self.runtime.block_on(member.worker.ship(frozen, &barrier, 0)) {
-                Ok(claim) => claims.push(claim),
+                Ok((claim, report)) => {
+                    self.tally.rebased_tiles += report.rebased_tiles as u64;
+                    self.tally.shortening_runs += report.shortening_runs as u64;
+                    claims.push(claim);
+                }
                 Err(error) => {
                     failed = true;
                     if self.options.fault_one_in == 0 {
@@ -355,7 +370,9 @@ impl Job {
                 self.tally.completed += 1;
                 self.completed.insert(barrier.checkpoint);
                 for member in &mut self.workers {
-                    self.runtime.block_on(member.worker.confirmed(barrier.checkpoint));
+                    if let Some(seal) = self.runtime.block_on(member.worker.confirmed(barrier.checkpoint)) {
+                        member.store.release(seal);
+                    }
                 }
                 Ok(())
             }

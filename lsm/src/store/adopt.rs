@@ -92,7 +92,8 @@ pub enum AdoptedSource {
 }
 
 impl Store {
-    /// Takes stacks of foreign runs for ranges that hold nothing yet; reads their footers and directories, writes no entry.
+    /// Takes stacks of foreign runs for ranges that hold nothing yet; reads their footers and directories, writes no entry. Returns
+    /// the seal that the oldest run of each stack counts under; each newer one has the next.
     ///
     /// The ranges must not overlap; empty ones are passed over. `clocks` are those of the state that the runs come from; each of
     /// the store's clocks goes on from the later reading. Digests are kept as they are given: [`RunRef::verify`] compares every
@@ -104,7 +105,7 @@ impl Store {
     /// has another length; those of a flush. Nothing was adopted then.
     ///
     /// [`RunRef::verify`]: crate::RunRef::verify
-    pub fn adopt(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<()> {
+    pub fn adopt(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<u64> {
         check_disjoint(stacks)?;
         stacks.iter().try_for_each(|stack| check_bounds(&stack.range))?;
         self.prepare(0)?;
@@ -121,10 +122,11 @@ impl Store {
         result
     }
 
-    fn adopt_settled(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<()> {
+    fn adopt_settled(&mut self, stacks: &[AdoptedStack], clocks: &Clocks) -> Result<u64> {
         let mut opened = BTreeMap::new();
         let mut linked = Vec::new();
-        let result = self.open_stacks(stacks, &mut opened, &mut linked).and_then(|(stacks, seal)| {
+        let result = self.open_stacks(stacks, &mut opened, &mut linked).and_then(|(stacks, seals)| {
+            let seal = seals.last;
             if self.core.files.synced {
                 for directory in &self.core.files.directories {
                     self.core.files.fs.sync_dir(directory)?;
@@ -142,7 +144,7 @@ impl Store {
             self.core.board.install(&*self.core.files.fs, &Edit::Adopt { stacks, seal, clocks: advanced })?;
             self.clocks = advanced;
             self.seal = seal + 1;
-            Ok(())
+            Ok(seals.first)
         });
         if result.is_err() {
             for run in linked.iter().filter(|run| self.core.board.pins.find(run.id()).is_none()) {
@@ -161,7 +163,7 @@ impl Store {
         stacks: &[AdoptedStack],
         opened: &mut BTreeMap<RunId, Arc<RunFile>>,
         linked: &mut Vec<Arc<RunFile>>,
-    ) -> Result<(Vec<(KeyRange, RunStack)>, u64)> {
+    ) -> Result<(Vec<(KeyRange, RunStack)>, Seals)> {
         let first = self.core.board.snapshot().0.version.seal.max(self.seal) + 1;
         let mut last = first;
         let mut result = Vec::new();
@@ -186,7 +188,7 @@ impl Store {
             slices.reverse();
             result.push((stack.range.clone(), slices));
         }
-        Ok((result, last))
+        Ok((result, Seals { first, last }))
     }
 
     fn open_adopted(&self, adopted: &AdoptedRun) -> Result<Arc<RunFile>> {

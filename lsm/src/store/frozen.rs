@@ -246,6 +246,12 @@ impl RunRef {
         self.0.path.as_deref()
     }
 
+    /// Bytes of its entries in `range`, by its directory and, at the edges, its indexes; `None` when nothing at all is inside,
+    /// also no deletion of a range.
+    pub fn bytes_in(&self, range: &KeyRange) -> Option<u64> {
+        self.0.overlaps(range).then(|| self.0.stats_in(range).bytes)
+    }
+
     /// Reads every byte and verifies every checksum.
     ///
     /// # Errors

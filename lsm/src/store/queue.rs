@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// Runs `edit` while no merge runs: it changes tiles that merges rely on.
-    pub(super) fn settle_merges(&mut self, edit: impl FnOnce(&mut Store) -> Result<()>) -> Result<()> {
+    pub(super) fn settle_merges<T>(&mut self, edit: impl FnOnce(&mut Store) -> Result<T>) -> Result<T> {
         let core = Arc::clone(&self.core);
         let reservation = core.board.begin_exclusive();
         let result = edit(self);

@@ -1,0 +1,175 @@
+//! The coordinator's part: fence, leases, and the completion that makes a checkpoint exist.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, TryStreamExt};
+
+use super::Barrier;
+use crate::chain::{Chain, ChainState};
+use crate::error::{Error, ErrorKind, Result, damaged};
+use crate::fetch::{read_claim, unseen};
+use crate::key_group::coverage_fault;
+use crate::lease::HeldLease;
+use crate::manifest::{ClaimRef, Completion, Fence, Lease};
+use crate::names::{CheckpointId, JobName, ObjectName, ParcelName};
+use crate::repo::Repo;
+
+/// How many objects are looked at once.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// The time from the start of a coordinator to that of the next one: only the newest may complete checkpoints.
+///
+/// One task has it; `&mut self` keeps the order of a job's checkpoints.
+#[derive(Debug)]
+pub struct Epoch {
+    repo: Repo,
+    chain: Chain,
+    holder: String,
+    key_groups: u32,
+    number: u64,
+    last: u64,
+    /// What new checkpoints are built upon: its slot, and which it is.
+    base: Option<(u64, CheckpointId)>,
+    leases: BTreeMap<CheckpointId, HeldLease>,
+    /// Parcels that this coordinator has looked at.
+    seen: BTreeSet<ParcelName>,
+}
+
+impl Epoch {
+    /// Starts an epoch of `job`, which has `key_groups`: those before it complete nothing any more. `holder` tells people who
+    /// this is.
+    ///
+    /// # Errors
+    /// Those of the requests.
+    pub async fn start(repo: &Repo, job: &JobName, key_groups: u32, holder: &str) -> Result<Epoch> {
+        let mut chain = Chain::read(repo, job).await?;
+        let fence = Fence { holder: holder.to_owned(), started_at_ms: repo.ambient().now_ms() };
+        let number = chain.fence(fence).await?;
+        let holder = holder.to_owned();
+        let (leases, seen) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Epoch { repo: repo.clone(), chain, holder, key_groups, number, last: 0, base: None, leases, seen })
+    }
+
+    /// Its number: the slot of its fence.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What the chain says, as far as it was read.
+    pub fn state(&self) -> &ChainState {
+        self.chain.state()
+    }
+
+    /// Says which checkpoint the workers were restored from, so that the next one is built upon it.
+    ///
+    /// # Errors
+    /// `Fix` when it does not exist.
+    pub fn build_upon(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        let slot = self.chain.state().find(checkpoint).ok_or_else(|| {
+            Error::new(ErrorKind::Fix, format!("job {}: checkpoint {checkpoint} does not exist", self.chain.job()))
+        })?;
+        self.base = Some((slot, checkpoint));
+        Ok(())
+    }
+
+    /// Begins a checkpoint: takes the lease under which it is made.
+    ///
+    /// # Errors
+    /// Those of the requests; `Fenced` when a newer coordinator has started. A base that does not exist any more is no
+    /// error: the checkpoint is built upon nothing then, and everything is uploaded.
+    pub async fn begin(&mut self) -> Result<Barrier> {
+        self.chain.catch_up().await?;
+        self.check_fence()?;
+        if self.base.is_some_and(|(slot, _)| !self.chain.state().live().contains_key(&slot)) {
+            self.base = None;
+        }
+        let checkpoint = CheckpointId { epoch: self.number, number: self.last + 1 };
+        let lease = Lease {
+            job: self.chain.job().clone(),
+            holder: self.holder.clone(),
+            making: Some(checkpoint),
+            bases: self.base.iter().map(|(slot, _)| *slot).collect(),
+            parcels: Vec::new(),
+        };
+        let held = HeldLease::take(&mut self.chain, &self.repo, lease).await?;
+        self.last += 1;
+        let barrier = Barrier { checkpoint, base: self.base.map(|(_, base)| base), lease: held.id };
+        self.leases.insert(checkpoint, held);
+        Ok(barrier)
+    }
+
+    fn check_fence(&self) -> Result<()> {
+        let newest = self.chain.state().epoch();
+        if newest == self.number {
+            return Ok(());
+        }
+        let message = format!(
+            "job {}: a coordinator of epoch {newest} has started since; this one, of epoch {}, may complete nothing any more",
+            self.chain.job(),
+            self.number
+        );
+        Err(Error::new(ErrorKind::Fenced, message))
+    }
+
+    /// Completes a checkpoint with the claims of its workers: from now on it exists. Returns its slot.
+    ///
+    /// Reads every claim back, and looks at every object that no earlier checkpoint of this epoch had: what workers say they
+    /// wrote must be visible from here.
+    ///
+    /// # Errors
+    /// `Fix` when the claims do not cover every key group once, or when an object that a worker wrote is not to be seen from
+    /// here; `Fenced`. It may be tried again after `Retry`, and must be given up after everything else.
+    pub async fn complete(&mut self, barrier: &Barrier, mut claims: Vec<ClaimRef>) -> Result<u64> {
+        claims.sort_by_key(|claim| claim.groups);
+        if let Some(fault) = coverage_fault(self.key_groups, claims.iter().map(|claim| claim.groups)) {
+            let message = format!("job {}: checkpoint {}: {fault}", self.chain.job(), barrier.checkpoint);
+            return Err(Error::new(ErrorKind::Fix, message));
+        }
+        let mut parcels = BTreeMap::new();
+        for claim in &claims {
+            let claim = read_claim(&self.repo, self.chain.job(), barrier.checkpoint, claim).await?;
+            parcels.extend(claim.runs.iter().map(|run| (run.parcel, run.parcel_bytes)));
+        }
+        let new: Vec<(ParcelName, u64)> =
+            parcels.iter().filter(|(name, _)| !self.seen.contains(name)).map(|(name, bytes)| (*name, *bytes)).collect();
+        let looks = new.iter().map(|(parcel, bytes)| self.look_at(*parcel, *bytes));
+        futures_util::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect::<()>().await?;
+        let completion = Completion {
+            checkpoint: barrier.checkpoint,
+            key_groups: self.key_groups,
+            claims,
+            lease: barrier.lease,
+            completed_at_ms: self.repo.ambient().now_ms(),
+        };
+        let slot = self.chain.complete(completion).await?;
+        self.seen = parcels.into_keys().collect();
+        self.base = Some((slot, barrier.checkpoint));
+        self.end_lease(barrier.checkpoint).await;
+        // A boundary only spares readers time: the next completion makes one if this fails.
+        self.chain.mark_boundary_if_due().await.ok();
+        Ok(slot)
+    }
+
+    /// Gives a checkpoint up. Deletes nothing that was uploaded for it.
+    pub async fn abort(&mut self, barrier: &Barrier) {
+        self.end_lease(barrier.checkpoint).await;
+    }
+
+    async fn end_lease(&mut self, checkpoint: CheckpointId) {
+        if let Some(lease) = self.leases.remove(&checkpoint) {
+            // A lease that stays ends with this epoch.
+            lease.end().await.ok();
+        }
+    }
+
+    async fn look_at(&self, parcel: ParcelName, bytes: u64) -> Result<()> {
+        let name = ObjectName::Parcel(self.chain.job().clone(), parcel);
+        match self.repo.head(&name).await? {
+            Some(meta) if meta.bytes == bytes => Ok(()),
+            Some(meta) => {
+                Err(damaged(&self.repo.place(&name), None, format_args!("{} bytes, expected {bytes}", meta.bytes)))
+            }
+            None => Err(unseen(&self.repo, &name)),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A worker's part: freeze, upload what the repo lacks, claim.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bedload_lsm::fs::Fs;
+use bedload_lsm::{Frozen, FrozenSlice, FrozenStacks, RunId, RunRef};
+
+use super::Barrier;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key_group::KeyGroups;
+use crate::lease::HeldLease;
+use crate::manifest::{Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Timings, digest_of};
+use crate::names::{Attempt, CheckpointId, JobName, ObjectName, WorkerName};
+use crate::repo::{Published, Repo};
+use crate::ship::{ShipOptions, ShippedState, upload_runs};
+use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPlan, plan_shipping};
+
+/// For how long uploads of a checkpoint that was given up are used again: half of the grace time of a collector.
+const REUSE_MS: u64 = 12 * 3600 * 1000;
+
+/// One worker's part in the checkpoints of a job: some key groups, one store.
+///
+/// May be shared between tasks, but one checkpoint is shipped at a time.
+#[derive(Debug)]
+pub struct Worker {
+    repo: Repo,
+    job: JobName,
+    name: WorkerName,
+    groups: KeyGroups,
+    fs: Arc<dyn Fs>,
+    options: ShipOptions,
+    shipped: Mutex<Shipped>,
+}
+
+/// What a worker knows to be in the repo.
+#[derive(Debug, Default)]
+struct Shipped {
+    /// What was claimed for checkpoints that may exist.
+    claimed: BTreeMap<CheckpointId, ShippedState>,
+    /// Runs of no checkpoint, which are used again while they are young.
+    orphans: BTreeMap<RunId, ClaimedRun>,
+    /// Leases on such runs.
+    leases: Vec<(CheckpointId, HeldLease)>,
+}
+
+/// What one checkpoint of a worker uploaded, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShipReport {
+    /// Runs that were uploaded.
+    pub uploaded_runs: usize,
+    /// Their bytes, before compression.
+    pub uploaded_bytes: u64,
+    /// The bytes of their parcels.
+    pub uploaded_parcel_bytes: u64,
+    /// Tiles that were uploaded as a whole, in the place of their deltas.
+    pub rebased_tiles: usize,
+    /// Runs that were uploaded to shorten stacks.
+    pub shortening_runs: usize,
+    /// Bytes of all runs that the claim names, before compression.
+    pub claimed_bytes: u64,
+}
+
+impl Worker {
+    /// A worker that has shipped nothing yet. `fs` is where its store's files are.
+    pub fn new(repo: &Repo, job: &JobName, name: &WorkerName, groups: KeyGroups, fs: Arc<dyn Fs>) -> Worker {
+        Worker {
+            repo: repo.clone(),
+            job: job.clone(),
+            name: name.clone(),
+            groups,
+            fs,
+            options: ShipOptions::default(),
+            shipped: Mutex::new(Shipped::default()),
+        }
+    }
+
+    /// How runs are sent.
+    pub fn ship_options(mut self, options: ShipOptions) -> Worker {
+        self.options = options;
+        self
+    }
+
+    /// Its key groups.
+    pub fn groups(&self) -> KeyGroups {
+        self.groups
+    }
+
+    fn shipped(&self) -> MutexGuard<'_, Shipped> {
+        self.shipped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that the store was restored from `checkpoint`, and what it adopted: that is in the repo.
+    pub fn restored(&self, checkpoint: CheckpointId, state: ShippedState) {
+        self.shipped().claimed.insert(checkpoint, state);
+    }
+
+    /// Ships a frozen state and writes the claim. `pause_us` is what the writer waited for the freeze, for the record.
+    ///
+    /// Uploads the deltas since the checkpoint that `barrier` builds upon, and tiles as a whole where that is cheaper than the
+    /// deltas above them (see [`ShipPolicy`](crate::ShipPolicy)). Without such a checkpoint, or where the store was told to
+    /// release deltas since, it uploads what the repo lacks of the local stacks.
+    ///
+    /// # Errors
+    /// Those of the flush, of the requests, and of the disk. Nothing of the checkpoint exists then; what was uploaded is used
+    /// again by the next one.
+    pub async fn ship(&self, frozen: Frozen, barrier: &Barrier, pause_us: u64) -> Result<(ClaimRef, ShipReport)> {
+        let clock = || self.repo.ambient().elapsed_us();
+        let start = clock();
+        let stacks = tokio::task::spawn_blocking(move || frozen.wait()).await;
+        let stacks = stacks.map_err(|cause| Error::new(ErrorKind::Bug, format!("waiting for a flush: {cause}")))??;
+        let flushed = clock();
+        let (state, report) = self.upload(&stacks, barrier).await?;
+        let timings =
+            Timings { pause_us, flush_us: flushed - start, upload_us: clock() - flushed, ..Timings::default() };
+        Ok((self.claim(&stacks, state, barrier, timings).await?, report))
+    }
+
+    /// Uploads what the repo lacks of a frozen state; gives what it has then.
+    async fn upload(&self, stacks: &FrozenStacks, barrier: &Barrier) -> Result<(ShippedState, ShipReport)> {
+        let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base).cloned());
+        let local = LocalState::new(stacks, self.groups, base.as_ref());
+        let mut known = base.as_ref().map(|base| base.runs.clone()).unwrap_or_default();
+        let orphans: Vec<ClaimedRun> = {
+            let shipped = self.shipped();
+            let is_wanted =
+                |run: &&ClaimedRun| local.runs.contains_key(&run.parcel.run) && !known.contains_key(&run.parcel.run);
+            shipped.orphans.values().filter(is_wanted).copied().collect()
+        };
+        let young = self.young(orphans, barrier).await?;
+        known.extend(young.into_iter().map(|run| (run.parcel.run, run)));
+        let plan = local.plan(base.as_ref(), &known, &self.options);
+        let lacking: Vec<RunRef> = plan.uploads.iter().map(|run| local.runs[run].clone()).collect();
+        let uploaded = upload_runs(&self.repo, &self.job, &self.fs, &lacking, &self.options).await?;
+        self.shipped().orphans.extend(uploaded.iter().map(|run| (run.parcel.run, *run)));
+        let report = ShipReport {
+            uploaded_runs: uploaded.len(),
+            uploaded_bytes: uploaded.iter().map(|run| run.bytes).sum(),
+            uploaded_parcel_bytes: uploaded.iter().map(|run| run.parcel_bytes).sum(),
+            rebased_tiles: plan.rebased_tiles,
+            shortening_runs: plan.shortening_runs,
+            claimed_bytes: 0,
+        };
+        known.extend(uploaded.into_iter().map(|run| (run.parcel.run, run)));
+        let state = ShippedState::new(stacks.seal(), plan.stacks, &known);
+        let claimed_bytes = state.runs.values().map(|run| run.bytes).sum();
+        Ok((state, ShipReport { claimed_bytes, ..report }))
+    }
+
+    /// Those of some uploads of no checkpoint that may be used again: named in a lease, and then found to be there and young.
+    async fn young(&self, orphans: Vec<ClaimedRun>, barrier: &Barrier) -> Result<Vec<ClaimedRun>> {
+        if orphans.is_empty() {
+            return Ok(orphans);
+        }
+        let parcels = orphans.iter().map(|run| run.parcel).collect();
+        let holder = self.name.as_str();
+        let lease = HeldLease::take_parcels(&self.repo, &self.job, holder, barrier.checkpoint, parcels).await?;
+        let written_ms = lease.written_ms;
+        self.shipped().leases.push((barrier.checkpoint, lease));
+        let mut young = Vec::new();
+        for run in orphans {
+            let meta = self.repo.head(&ObjectName::Parcel(self.job.clone(), run.parcel)).await?;
+            if meta.is_some_and(|meta| meta.bytes == run.parcel_bytes && meta.modified_ms + REUSE_MS > written_ms) {
+                young.push(run);
+            }
+        }
+        Ok(young)
+    }
+
+    async fn claim(
+        &self,
+        stacks: &FrozenStacks,
+        state: ShippedState,
+        barrier: &Barrier,
+        timings: Timings,
+    ) -> Result<ClaimRef> {
+        let place: BTreeMap<RunId, u32> = state.runs.keys().copied().zip(0..).collect();
+        let slice = |slice: &PlanSlice| ClaimedSlice { run: place[&slice.run], bytes: slice.bytes };
+        let stack = |stack: &PlanStack| ClaimedStack::new(&stack.range, stack.slices.iter().map(slice).collect());
+        let claim = Claim {
+            job: self.job.clone(),
+            checkpoint: barrier.checkpoint,
+            worker: self.name.clone(),
+            attempt: Attempt(self.repo.ambient().random()),
+            groups: self.groups,
+            clocks: Claim::clock_readings(stacks.clocks()),
+            stacks: state.stacks.iter().map(stack).collect(),
+            runs: state.runs.values().copied().collect(),
+            timings,
+        };
+        let name = ObjectName::Claim(self.job.clone(), barrier.checkpoint, self.name.clone(), claim.attempt);
+        let (published, bytes) = self.repo.publish(&name, &claim).await?;
+        if published != Published::Ours {
+            let message = "another claim has the name of this attempt; please report this";
+            return Err(Error::at(ErrorKind::Bug, self.repo.place(&name), None, message));
+        }
+        self.shipped().claimed.insert(barrier.checkpoint, state);
+        Ok(ClaimRef {
+            worker: self.name.clone(),
+            attempt: claim.attempt,
+            groups: self.groups,
+            bytes: bytes.len() as u64,
+            digest: digest_of(&bytes),
+        })
+    }
+
+    /// Says that a checkpoint exists: later ones are built upon it, and nothing before it is needed any more. Gives the seal
+    /// that the store may [release](bedload_lsm::Store::release).
+    pub async fn confirmed(&self, checkpoint: CheckpointId) -> Option<u64> {
+        let seal = {
+            let mut shipped = self.shipped();
+            let state = shipped.claimed.get(&checkpoint);
+            let (runs, seal): (BTreeSet<RunId>, _) = (
+                state.into_iter().flat_map(|state| state.runs.keys()).copied().collect(),
+                state.map(|state| state.seal),
+            );
+            shipped.claimed.retain(|claimed, _| *claimed >= checkpoint);
+            shipped.orphans.retain(|run, _| !runs.contains(run));
+            seal
+        };
+        self.end_leases(checkpoint).await;
+        seal
+    }
+
+    /// Says that a checkpoint was given up: what was uploaded for it may be used by a later one.
+    pub async fn aborted(&self, checkpoint: CheckpointId) {
+        self.end_leases(checkpoint).await;
+    }
+
+    async fn end_leases(&self, checkpoint: CheckpointId) {
+        let ended: Vec<HeldLease> = {
+            let mut shipped = self.shipped();
+            let (ended, kept) =
+                std::mem::take(&mut shipped.leases).into_iter().partition(|(made, _)| *made <= checkpoint);
+            shipped.leases = kept;
+            let ended: Vec<(CheckpointId, HeldLease)> = ended;
+            ended.into_iter().map(|(_, lease)| lease).collect()
+        };
+        for lease in ended {
+            // One that stays ends with the epoch.
+            lease.end().await.ok();
+        }
+    }
+}
+
+/// A frozen state as the plan sees it.
+struct LocalState {
+    tiles: Vec<PlanStack>,
+    /// The deltas since the base; `None` when there is no base, or they are not all here.
+    deltas: Option<Vec<PlanDelta>>,
+    runs: BTreeMap<RunId, RunRef>,
+}
+
+impl LocalState {
+    fn new(stacks: &FrozenStacks, groups: KeyGroups, base: Option<&ShippedState>) -> LocalState {
+        let keys = groups.keys();
+        let mut runs = BTreeMap::new();
+        let mut tiles = Vec::new();
+        for tile in stacks.tiles() {
+            let range = tile.range.intersect(&keys);
+            if range.is_empty() {
+                continue;
+            }
+            runs.extend(tile.slices.iter().map(|slice| (slice.run.id(), slice.run.clone())));
+            let slice = |slice: &FrozenSlice| PlanSlice {
+                run: slice.run.id(),
+                first: *slice.seals.start(),
+                last: *slice.seals.end(),
+                bytes: slice.bytes,
+            };
+            tiles.push(PlanStack { range, slices: tile.slices.iter().map(slice).collect() });
+        }
+        let deltas = base.and_then(|base| stacks.deltas_since(base.seal)).map(|deltas| {
+            let delta = |delta: &bedload_lsm::Delta| {
+                let touched = tiles.iter().enumerate();
+                PlanDelta {
+                    run: delta.run.id(),
+                    first: *delta.seals.start(),
+                    last: *delta.seals.end(),
+                    tiles: touched.filter_map(|(at, tile)| Some((at, delta.run.bytes_in(&tile.range)?))).collect(),
+                }
+            };
+            runs.extend(deltas.iter().map(|delta| (delta.run.id(), delta.run.clone())));
+            deltas.iter().map(delta).collect()
+        });
+        LocalState { tiles, deltas, runs }
+    }
+
+    fn plan(
+        &self,
+        base: Option<&ShippedState>,
+        known: &BTreeMap<RunId, ClaimedRun>,
+        options: &ShipOptions,
+    ) -> ShipPlan {
+        let bytes = |run: RunId| {
+            self.runs.get(&run).map(RunRef::bytes).or_else(|| known.get(&run).map(|run| run.bytes)).unwrap_or(0)
+        };
+        plan_shipping(&ShipInputs {
+            tiles: &self.tiles,
+            base: base.and_then(|base| Some((&base.stacks[..], self.deltas.as_deref()?))),
+            run_bytes: &bytes,
+            is_shipped: &|run| known.contains_key(&run),
+            policy: &options.policy,
+        })
+    }
+}
