@@ -14,6 +14,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
         sum.rebased_tiles += tally.rebased_tiles;
         sum.shortening_runs += tally.shortening_runs;
         sum.restores += tally.restores;
+        sum.deleted += tally.deleted;
         sum.requests += tally.requests;
         sum.faults += tally.faults;
     }

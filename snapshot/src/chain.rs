@@ -14,7 +14,7 @@
 //!
 //! A *boundary* tells what all slots before it say, so that readers need not start at the first one. The slots before it stay
 //! for a while, and are deleted then. Two things follow. A writer that stood still meanwhile creates a slot that was there
-//! before: so whoever creates one then looks whether a boundary lies behind it, and has created nothing if so. A reader that
+//! before: so whoever creates one then looks whether a boundary lies behind it, and starts anew from there if so. A reader that
 //! stood still finds no slot where there was one, and takes it for the end of the chain; or it finds one that was created
 //! again: so whoever reads slots to an end then looks whether a boundary lies behind the first of them, and if so starts
 //! from there.
@@ -23,8 +23,9 @@
 //! * Every boundary tells what the slots before it say: it is made from a reading that passed the look for later boundaries.
 //! * A slot's event is applied by the same function wherever it is read; what must not count (a completion under an old epoch, an
 //!   expiry of the newest completion) does not count for anybody.
-//! * Who completes has read every slot since its own fence, and so every void of a lease that it took since: boundaries forget
-//!   voids of leases that are gone.
+//! * What a completion is built upon exists at its slot: whoever deletes what expired before some slot has read that slot.
+//! * Who completes has read every slot since its own fence, and so every void of a lease that it took since; or it has started
+//!   from a boundary, which tells voids of leases that were there, and has seen that its lease is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -195,41 +196,65 @@ impl Chain {
         }
     }
 
+    /// Reads on to the end, and gives the completions on the way, also those that expired on the way. `None` when a boundary
+    /// was in between: nobody knows what was on the way then.
+    pub(crate) async fn catch_up_seeing(&mut self) -> Result<Option<Vec<LiveCompletion>>> {
+        let from = self.read_from;
+        let mut seen = Vec::new();
+        while let Some(event) = self.read_slot(self.state.next).await? {
+            if let Event::Completion(completion) = &event {
+                seen.push(LiveCompletion { slot: self.state.next, completion: completion.clone() });
+            }
+            self.state.apply(&event);
+        }
+        self.catch_up().await?;
+        Ok((self.read_from == from).then_some(seen))
+    }
+
     /// Appends a fence: a coordinator starts, and those before it complete nothing any more. Returns its epoch.
     ///
     /// # Errors
     /// Those of the requests; a fence may have been appended then.
     pub async fn fence(&mut self, fence: Fence) -> Result<u64> {
-        self.append(Event::Fence(fence), |_, _| Ok(ControlFlow::Continue(()))).await
+        self.append(Event::Fence(fence)).await
     }
 
     /// Appends a completion; returns its slot. Does nothing when the checkpoint exists already.
     ///
     /// # Errors
-    /// `Fenced` when a newer coordinator has started, when the lease was declared void, or when this writer stood still for so
-    /// long that its slot is a thing of the past. After any other error it is not known whether the checkpoint exists.
+    /// `Fenced` when a newer coordinator has started, or when the lease was declared void or is gone; `Fix` when what it is built upon has expired. After any other error it is not known whether the checkpoint exists.
     pub async fn complete(&mut self, completion: Completion) -> Result<u64> {
-        let (checkpoint, lease) = (completion.checkpoint, completion.lease);
-        let fenced = |message: String| Err(Error::new(ErrorKind::Fenced, message));
-        self.append(Event::Completion(completion), move |state, read_from| {
-            if let Some(slot) = state.find(checkpoint) {
-                return Ok(ControlFlow::Break(slot));
+        self.append(Event::Completion(completion)).await
+    }
+
+    /// Whether a completion may be appended behind what was read; breaks with its slot when it stands in the chain already.
+    async fn check_completion(&self, completion: &Completion) -> Result<ControlFlow<u64>> {
+        let &Completion { checkpoint, lease, base, .. } = completion;
+        let fenced = |message: &str| Err(Error::new(ErrorKind::Fenced, format!("checkpoint {checkpoint}: {message}")));
+        if let Some(slot) = self.state.find(checkpoint) {
+            return Ok(ControlFlow::Break(slot));
+        }
+        if self.state.epoch != checkpoint.epoch {
+            let epoch = self.state.epoch;
+            return fenced(&format!(
+                "a coordinator of epoch {epoch} has started since; this one may complete nothing any more"
+            ));
+        }
+        if self.state.is_void(lease) {
+            return fenced(&format!("its lease {lease} was declared void"));
+        }
+        if self.read_from > checkpoint.epoch {
+            // Not every slot since the fence was read, and a boundary forgets voids of leases that are gone.
+            let name = ObjectName::Lease(self.job.clone(), lease);
+            if self.repo.head(&name).await?.is_none() {
+                return fenced(&format!("its lease {lease} is gone: this writer stood still while others went on"));
             }
-            if state.epoch != checkpoint.epoch {
-                return fenced(format!(
-                    "checkpoint {checkpoint}: a coordinator of epoch {} has started since; this one may complete nothing any more",
-                    state.epoch
-                ));
-            }
-            if read_from > checkpoint.epoch {
-                return fenced(format!("checkpoint {checkpoint}: this writer stood still while a boundary passed its fence"));
-            }
-            if state.is_void(lease) {
-                return fenced(format!("checkpoint {checkpoint}: its lease {lease} was declared void"));
-            }
-            Ok(ControlFlow::Continue(()))
-        })
-        .await
+        }
+        if base.is_some_and(|base| !self.state.live.contains_key(&base)) {
+            let message = format!("checkpoint {checkpoint}: what it is built upon has expired since; take another one");
+            return Err(Error::new(ErrorKind::Fix, message));
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Appends an expiry of those `completions` that exist and are not the newest; returns its slot, or `None` when there are
@@ -245,38 +270,33 @@ impl Chain {
             return Ok(None);
         }
         let expiry = Expiry { completions, reason: reason.to_owned() };
-        self.append(Event::Expiry(expiry), |_, _| Ok(ControlFlow::Continue(()))).await.map(Some)
+        self.append(Event::Expiry(expiry)).await.map(Some)
     }
 
     /// Declares a lease void; returns the slot.
     pub async fn void(&mut self, lease: LeaseId, reason: &str) -> Result<u64> {
         let void = Void { lease, reason: reason.to_owned() };
-        self.append(Event::Void(void), |_, _| Ok(ControlFlow::Continue(()))).await
+        self.append(Event::Void(void)).await
     }
 
-    /// Creates the slot behind the last one, reading on as long as it is taken. `check` sees the state before each try,
-    /// and from where on every slot was read; it may end it with a slot that stands for this event.
-    async fn append(
-        &mut self,
-        event: Event,
-        check: impl Fn(&ChainState, u64) -> Result<ControlFlow<u64>>,
-    ) -> Result<u64> {
+    /// Creates the slot behind the last one, reading on as long as it is taken.
+    async fn append(&mut self, event: Event) -> Result<u64> {
         loop {
-            let number = self.state.next;
-            if let ControlFlow::Break(slot) = check(&self.state, self.read_from)? {
+            if let Event::Completion(completion) = &event
+                && let ControlFlow::Break(slot) = self.check_completion(completion).await?
+            {
                 return Ok(slot);
             }
+            let number = self.state.next;
             let slot = Slot { job: self.job.clone(), number, event: event.clone() };
             let bytes = write(&slot, self.repo.ambient().random());
             match self.repo.publish_once(&self.slot_name(number), &bytes).await? {
                 Published::Theirs(_) => self.catch_up().await?,
                 Published::Ours => {
                     if self.is_passed(number).await? && !is_seeded(Bug::OldSlotsCount) {
-                        let message = format!(
-                            "job {}: slot {number} lies before boundary {}: this writer stood still while others went on",
-                            self.job, self.boundary.number
-                        );
-                        return Err(Error::new(ErrorKind::Fenced, message));
+                        // Either it was there before, and is nothing, or others have read it and gone on.
+                        self.catch_up().await?;
+                        continue;
                     }
                     self.state.apply(&event);
                     self.sure_to = self.state.next;

@@ -1,12 +1,13 @@
 //! Leases: what is being written or read is kept, without any counts that could be wrong.
 //!
-//! Whoever builds upon a checkpoint or reads one writes a lease that names it, and *then* looks again whether the checkpoint still
-//! exists. A collector reads the chain, then the leases, then the chain again; so either it sees the lease, or its holder sees
-//! what the collector acted upon. Leases have no timeout: their holder ends them, or they are declared void in the chain.
+//! Whoever reads a checkpoint writes a lease that names it, and *then* looks again whether the checkpoint still exists. A collector
+//! reads the chain, then the leases, then the chain again; so either it sees the lease, or the reader sees what the collector
+//! acted upon. Whoever makes a checkpoint writes one too: what is written after it is kept however long that takes. Leases have
+//! no timeout: their holder ends them, the epoch of the checkpoint that is made ends, or they are declared void in the chain.
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::Lease;
+use crate::manifest::{Lease, LiveCompletion};
 use crate::names::{CheckpointId, JobName, LeaseId, ObjectName, ParcelName};
 use crate::repo::Repo;
 
@@ -22,13 +23,22 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// Writes a lease, then looks whether its bases still exist.
+    /// Writes a lease on a checkpoint that is to be read, then looks whether it still exists.
     ///
     /// # Errors
-    /// Those of the requests; `Fix` when a base does not exist (any more).
-    pub async fn take(chain: &mut Chain, repo: &Repo, lease: Lease) -> Result<HeldLease> {
+    /// Those of the requests; `Fix` when the checkpoint does not exist any more.
+    pub async fn read(chain: &mut Chain, repo: &Repo, holder: &str, reading: LiveCompletion) -> Result<HeldLease> {
+        let (slot, checkpoint) = (reading.slot, reading.completion.checkpoint);
+        let (job, holder) = (chain.job().clone(), holder.to_owned());
+        let lease = Lease { job, holder, making: None, reading: Some(reading), parcels: Vec::new() };
         let held = HeldLease::write(repo, &lease).await?;
-        let checked = chain.catch_up().await.and_then(|()| check_bases(chain, &lease));
+        let checked = chain.catch_up().await.and_then(|()| {
+            if chain.state().live().contains_key(&slot) {
+                return Ok(());
+            }
+            let message = format!("job {}: checkpoint {checkpoint} has expired just now", chain.job());
+            Err(Error::new(ErrorKind::Fix, message))
+        });
         match checked {
             Ok(()) => Ok(held),
             Err(error) => {
@@ -38,8 +48,8 @@ impl HeldLease {
         }
     }
 
-    /// Writes a lease that names parcels of no checkpoint.
-    pub async fn take_parcels(
+    /// Writes a lease under which a checkpoint is made: what is written from here on is kept, and so are `parcels`.
+    pub async fn make(
         repo: &Repo,
         job: &JobName,
         holder: &str,
@@ -47,7 +57,13 @@ impl HeldLease {
         parcels: Vec<ParcelName>,
     ) -> Result<HeldLease> {
         let (job, holder) = (job.clone(), holder.to_owned());
-        HeldLease::write(repo, &Lease { job, holder, making: Some(making), bases: Vec::new(), parcels }).await
+        HeldLease::write(repo, &Lease { job, holder, making: Some(making), reading: None, parcels }).await
+    }
+
+    /// Writes a lease on nothing, to know the store's time.
+    pub async fn read_time(repo: &Repo, job: &JobName) -> Result<HeldLease> {
+        let (job, holder) = (job.clone(), "collector".to_owned());
+        HeldLease::write(repo, &Lease { job, holder, making: None, reading: None, parcels: Vec::new() }).await
     }
 
     async fn write(repo: &Repo, lease: &Lease) -> Result<HeldLease> {
@@ -64,12 +80,4 @@ impl HeldLease {
     pub async fn end(&self) -> Result<()> {
         self.repo.delete(&ObjectName::Lease(self.job.clone(), self.id)).await
     }
-}
-
-fn check_bases(chain: &Chain, lease: &Lease) -> Result<()> {
-    let missing = lease.bases.iter().find(|slot| !chain.state().live().contains_key(slot));
-    missing.map_or(Ok(()), |slot| {
-        let message = format!("job {}: the checkpoint of slot {slot} does not exist any more", chain.job());
-        Err(Error::new(ErrorKind::Fix, message))
-    })
 }

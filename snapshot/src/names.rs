@@ -9,6 +9,7 @@
 //! <repo>/jobs/<job>/runs/<run>-<upload>.parcel                         shipped runs
 //! <repo>/jobs/<job>/leases/<id>.json                                   what is being written or read
 //! <repo>/jobs/<job>/pins/<name>.json                                   checkpoints to keep
+//! <repo>/jobs/<job>/deletions/<id>.json                                what a collector has deleted
 //! ```
 //!
 //! Numbers have a fixed width, so that a listing is in their order. Names that come out of a manifest or a listing are parsed
@@ -258,6 +259,8 @@ pub enum ObjectName {
     Lease(JobName, LeaseId),
     /// A pin.
     Pin(JobName, PinName),
+    /// What a collector was about to delete.
+    Deletions(JobName, u128),
 }
 
 impl ObjectName {
@@ -290,6 +293,7 @@ impl ObjectName {
             "chain" => ObjectName::Slot(job, file.parse().ok()?),
             "boundary" => ObjectName::Boundary(job, file.parse().ok()?),
             "leases" => ObjectName::Lease(job, LeaseId::parse(file)?),
+            "deletions" => ObjectName::Deletions(job, u128::from_str_radix(file, 16).ok()?),
             "pins" => ObjectName::Pin(job, PinName::new(file).ok()?),
             "checkpoints" => {
                 let (checkpoint, claim) = file.split_once('/')?;
@@ -316,6 +320,7 @@ impl fmt::Display for ObjectName {
             }
             ObjectName::Parcel(job, parcel) => write!(out, "jobs/{job}/runs/{parcel}.parcel"),
             ObjectName::Lease(job, lease) => write!(out, "jobs/{job}/leases/{lease}.json"),
+            ObjectName::Deletions(job, id) => write!(out, "jobs/{job}/deletions/{id:032x}.json"),
             ObjectName::Pin(job, pin) => write!(out, "jobs/{job}/pins/{pin}.json"),
         }
     }
@@ -360,7 +365,7 @@ mod tests {
     }
 
     fn names() -> impl Strategy<Value = ObjectName> {
-        (labels(), labels(), any::<(u64, u64, u64, u128, u32)>(), 0..8).prop_map(|(job, label, numbers, kind)| {
+        (labels(), labels(), any::<(u64, u64, u64, u128, u32)>(), 0..9).prop_map(|(job, label, numbers, kind)| {
             let (first, second, third, lease, upload) = numbers;
             let job = JobName::new(&job).unwrap();
             match kind {
@@ -377,6 +382,7 @@ mod tests {
                 }
                 5 => ObjectName::Lease(job, LeaseId(lease)),
                 6 => ObjectName::Probe(lease),
+                7 => ObjectName::Deletions(job, lease),
                 _ => ObjectName::Pin(job, PinName::new(&label).unwrap()),
             }
         })

@@ -9,7 +9,7 @@ use crate::fetch::{fetch_run, read_claim};
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
 use crate::local::LocalPool;
-use crate::manifest::{ClaimedRun, Completion, Lease};
+use crate::manifest::{ClaimedRun, Completion, LiveCompletion};
 use crate::names::{CheckpointId, JobName};
 use crate::repo::Repo;
 use crate::restore_plan::{PlannedStack, RestorePlan};
@@ -72,9 +72,8 @@ pub async fn restore(
 ) -> Result<Option<Restored>> {
     let mut chain = Chain::read(repo, job).await?;
     let Some((slot, completion)) = choose(repo, &chain, options.start)? else { return Ok(None) };
-    let (job_name, holder) = (job.clone(), options.holder.clone());
-    let lease = Lease { job: job_name, holder, making: None, bases: vec![slot], parcels: Vec::new() };
-    let lease = HeldLease::take(&mut chain, repo, lease).await?;
+    let reading = LiveCompletion { slot, completion: completion.clone() };
+    let lease = HeldLease::read(&mut chain, repo, &options.holder, reading).await?;
     let restored = fetch(repo, job, &completion, options, pool).await;
     // One that stays is declared void by a person or the next coordinator.
     lease.end().await.ok();

@@ -27,11 +27,14 @@ pub struct ShipOptions {
     pub level: i32,
     /// What is uploaded as a whole, and when.
     pub policy: ShipPolicy,
+    /// For how long uploads of a checkpoint that was given up are used again, in milliseconds (default 12 h): half of the grace
+    /// time of the collector, at most.
+    pub reuse_ms: u64,
 }
 
 impl Default for ShipOptions {
     fn default() -> ShipOptions {
-        ShipOptions { runs_at_once: 4, level: 1, policy: ShipPolicy::default() }
+        ShipOptions { runs_at_once: 4, level: 1, policy: ShipPolicy::default(), reuse_ms: 12 * 3600 * 1000 }
     }
 }
 

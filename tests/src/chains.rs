@@ -193,7 +193,14 @@ fn completion(checkpoint: CheckpointId, coordinator: u64) -> Completion {
         bytes: 1,
         digest: Hex([0; 32]),
     };
-    Completion { checkpoint, key_groups: 8, claims: vec![claim], lease: lease_of(checkpoint), completed_at_ms: 0 }
+    Completion {
+        checkpoint,
+        key_groups: 8,
+        claims: vec![claim],
+        base: None,
+        lease: lease_of(checkpoint),
+        completed_at_ms: 0,
+    }
 }
 
 /// A lease is taken behind the fence of its coordinator.

@@ -13,12 +13,16 @@ use bedload_lsm::fs::{Fs, MemoryFs};
 use bedload_lsm::{Env, KeyShape, Store, Time, Tuning};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
 use bedload_snapshot::{
-    Chain, CheckpointId, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, Patience, Repo, RepoOptions,
-    RestoreOptions, Restored, ShipOptions, ShipPolicy, Start, Worker, WorkerName, restore,
+    Chain, CheckpointId, CollectOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, ObjectName,
+    Patience, Repo, RepoOptions, RestoreOptions, Restored, ShipOptions, ShipPolicy, Start, Worker, WorkerName, collect,
+    restore,
 };
 use tokio::runtime::Runtime;
 
 use crate::Random;
+
+/// How old an object must be to be collected.
+const GRACE_MS: u64 = 40_000;
 
 /// What a job's state holds.
 pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -69,6 +73,10 @@ impl JobOptions {
     fn policy(&self) -> ShipPolicy {
         ShipPolicy { ratio: 1.0, stack_max: 3 }
     }
+
+    fn ship_options(&self) -> ShipOptions {
+        ShipOptions { runs_at_once: 1, level: 1, policy: self.policy(), reuse_ms: GRACE_MS / 2 }
+    }
 }
 
 /// What a history did.
@@ -84,6 +92,8 @@ pub struct JobTally {
     pub shortening_runs: u64,
     /// Restores that were compared.
     pub restores: u64,
+    /// Objects that were collected.
+    pub deleted: u64,
     /// Requests to the object store.
     pub requests: u64,
     /// Requests that went wrong.
@@ -100,6 +110,7 @@ pub fn run_job(seed: u64, options: JobOptions) -> Result<JobTally, String> {
     for number in 0..options.operations {
         job.step().map_err(|what| format!("operation {number}: {what}"))?;
     }
+    job.check_garbage().map_err(|what| format!("at the end: {what}"))?;
     job.tally.requests = job.objects.requests();
     job.tally.faults = job.objects.faults();
     Ok(job.tally)
@@ -261,7 +272,7 @@ impl Job {
     ) -> Checked<Option<(Member, Option<CheckpointId>)>> {
         let (mut store, env, fs) = self.open_store()?;
         let name = WorkerName::new(&format!("w-{index}")).expect("a fine name");
-        let options = ShipOptions { runs_at_once: 1, level: 1, policy: self.options.policy() };
+        let options = self.options.ship_options();
         let worker = Worker::new(&self.repo, &self.name, &name, groups, Arc::clone(&fs)).ship_options(options);
         let pool = LocalPool::open(Arc::clone(&fs), "local").map_err(|error| unexpected(&error))?;
         let options = RestoreOptions { start, groups, holder: name.to_string(), runs_at_once: 1 };
@@ -281,13 +292,15 @@ impl Job {
 
     fn step(&mut self) -> Checked {
         self.inject(true);
-        self.ambient.pass_ms(1_000);
-        self.objects.pass_ms(1_000);
-        match self.random.below(20) {
+        let passed_ms = 1 << self.random.below(16);
+        self.pass_ms(passed_ms);
+        match self.random.below(22) {
             0..10 => self.write()?,
             10..15 => self.checkpoint()?,
             15 => self.expire()?,
-            16..18 => {
+            16 => self.collect()?,
+            17 => self.mark_boundary()?,
+            18..20 => {
                 let count = self.draw_workers();
                 self.start(count)?;
             }
@@ -295,6 +308,80 @@ impl Job {
         }
         self.inject(false);
         self.check()
+    }
+
+    fn pass_ms(&self, milliseconds: u64) {
+        self.ambient.pass_ms(milliseconds);
+        self.objects.pass_ms(milliseconds);
+    }
+
+    fn collect(&mut self) -> Checked {
+        let options = CollectOptions { grace_ms: GRACE_MS, deletes: Deletes::Everything };
+        match self.runtime.block_on(collect(&self.repo, &self.name, &options)) {
+            Ok(collected) => {
+                self.tally.deleted += collected.deleted as u64;
+                Ok(())
+            }
+            Err(error) => self.bear(&error),
+        }
+    }
+
+    fn mark_boundary(&mut self) -> Checked {
+        let marked = self.runtime.block_on(async {
+            let mut chain = Chain::read(&self.repo, &self.name).await?;
+            chain.mark_boundary().await
+        });
+        marked.map_or_else(|error| self.bear(&error), |_| Ok(()))
+    }
+
+    /// When all but the newest checkpoint has expired and everybody is gone, only that one stays.
+    fn check_garbage(&mut self) -> Checked {
+        self.inject(false);
+        self.options.fault_one_in = 0;
+        self.workers.clear();
+        self.start(1)?;
+        let ended = self.runtime.block_on(async {
+            let mut chain = Chain::read(&self.repo, &self.name).await?;
+            let live = chain.state().live().keys().copied().collect();
+            chain.expire(live, "the end of a test").await?;
+            for path in self.objects.paths() {
+                if let Some(ObjectName::Lease(_, lease)) = ObjectName::parse(&path) {
+                    chain.void(lease, "the end of a test").await?;
+                }
+            }
+            chain.mark_boundary().await?;
+            Ok::<_, Error>(chain.state().newest().map(|(_, completion)| completion.claims.len()))
+        });
+        let claims = ended.map_err(|error| unexpected(&error))?;
+        self.completed = self.completed.last().copied().into_iter().collect();
+        // Slots before a boundary stay for a week.
+        self.pass_ms(8 * 24 * 3600 * 1000);
+        self.collect()?;
+        self.pass_ms(GRACE_MS);
+        self.collect()?;
+        let mut count = [0; 4];
+        for path in self.objects.paths() {
+            match ObjectName::parse(&path) {
+                Some(ObjectName::Claim(..)) => count[0] += 1,
+                Some(ObjectName::Lease(..)) => count[1] += 1,
+                Some(ObjectName::Slot(..)) => count[2] += 1,
+                Some(ObjectName::Boundary(..)) => count[3] += 1,
+                _ => {}
+            }
+        }
+        if count != [claims.unwrap_or(0), 0, 0, 1] {
+            return Err(format!(
+                "{count:?} claims, leases, slots and boundaries stayed, for {claims:?} claims that exist"
+            ));
+        }
+        self.check()?;
+        let collected = self.runtime.block_on(collect(&self.repo, &self.name, &CollectOptions::default()));
+        let collected = collected.map_err(|error| unexpected(&error))?;
+        // The last record of deletions is young.
+        if collected.garbage.is_empty() && collected.unknown.is_empty() {
+            return Ok(());
+        }
+        Err(format!("garbage stays: {collected:?}"))
     }
 
     fn member_of(&mut self, group: u16) -> Option<&mut Member> {

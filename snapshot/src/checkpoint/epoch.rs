@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::Barrier;
+use super::{Barrier, Base};
 use crate::chain::{Chain, ChainState};
 use crate::error::{Error, ErrorKind, Result, damaged};
 use crate::fetch::{read_claim, unseen};
 use crate::key_group::coverage_fault;
 use crate::lease::HeldLease;
-use crate::manifest::{ClaimRef, Completion, Fence, Lease};
+use crate::manifest::{ClaimRef, Completion, Fence};
 use crate::names::{CheckpointId, JobName, ObjectName, ParcelName};
 use crate::repo::Repo;
 
@@ -28,8 +28,8 @@ pub struct Epoch {
     key_groups: u32,
     number: u64,
     last: u64,
-    /// What new checkpoints are built upon: its slot, and which it is.
-    base: Option<(u64, CheckpointId)>,
+    /// What new checkpoints are built upon.
+    base: Option<Base>,
     leases: BTreeMap<CheckpointId, HeldLease>,
     /// Parcels that this coordinator has looked at.
     seen: BTreeSet<ParcelName>,
@@ -68,7 +68,7 @@ impl Epoch {
         let slot = self.chain.state().find(checkpoint).ok_or_else(|| {
             Error::new(ErrorKind::Fix, format!("job {}: checkpoint {checkpoint} does not exist", self.chain.job()))
         })?;
-        self.base = Some((slot, checkpoint));
+        self.base = Some(Base { slot, checkpoint });
         Ok(())
     }
 
@@ -80,20 +80,13 @@ impl Epoch {
     pub async fn begin(&mut self) -> Result<Barrier> {
         self.chain.catch_up().await?;
         self.check_fence()?;
-        if self.base.is_some_and(|(slot, _)| !self.chain.state().live().contains_key(&slot)) {
+        if self.base.is_some_and(|base| !self.chain.state().live().contains_key(&base.slot)) {
             self.base = None;
         }
         let checkpoint = CheckpointId { epoch: self.number, number: self.last + 1 };
-        let lease = Lease {
-            job: self.chain.job().clone(),
-            holder: self.holder.clone(),
-            making: Some(checkpoint),
-            bases: self.base.iter().map(|(slot, _)| *slot).collect(),
-            parcels: Vec::new(),
-        };
-        let held = HeldLease::take(&mut self.chain, &self.repo, lease).await?;
+        let held = HeldLease::make(&self.repo, self.chain.job(), &self.holder, checkpoint, Vec::new()).await?;
         self.last += 1;
-        let barrier = Barrier { checkpoint, base: self.base.map(|(_, base)| base), lease: held.id };
+        let barrier = Barrier { checkpoint, base: self.base, lease: held.id };
         self.leases.insert(checkpoint, held);
         Ok(barrier)
     }
@@ -138,12 +131,13 @@ impl Epoch {
             checkpoint: barrier.checkpoint,
             key_groups: self.key_groups,
             claims,
+            base: barrier.base.map(|base| base.slot),
             lease: barrier.lease,
             completed_at_ms: self.repo.ambient().now_ms(),
         };
         let slot = self.chain.complete(completion).await?;
         self.seen = parcels.into_keys().collect();
-        self.base = Some((slot, barrier.checkpoint));
+        self.base = Some(Base { slot, checkpoint: barrier.checkpoint });
         self.end_lease(barrier.checkpoint).await;
         // A boundary only spares readers time: the next completion makes one if this fails.
         self.chain.mark_boundary_if_due().await.ok();

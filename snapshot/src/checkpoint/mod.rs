@@ -29,8 +29,17 @@ use crate::names::{CheckpointId, LeaseId};
 pub struct Barrier {
     /// Which checkpoint.
     pub checkpoint: CheckpointId,
-    /// The checkpoint that it may be built upon: its runs are kept.
-    pub base: Option<CheckpointId>,
+    /// The checkpoint that it may be built upon: that one must still exist when this one is completed.
+    pub base: Option<Base>,
     /// The lease under which it is made.
     pub lease: LeaseId,
+}
+
+/// The checkpoint that another one is built upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// The slot of its completion.
+    pub slot: u64,
+    /// Which it is.
+    pub checkpoint: CheckpointId,
 }

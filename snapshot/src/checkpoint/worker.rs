@@ -16,9 +16,6 @@ use crate::repo::{Published, Repo};
 use crate::ship::{ShipOptions, ShippedState, upload_runs};
 use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPlan, plan_shipping};
 
-/// For how long uploads of a checkpoint that was given up are used again: half of the grace time of a collector.
-const REUSE_MS: u64 = 12 * 3600 * 1000;
-
 /// One worker's part in the checkpoints of a job: some key groups, one store.
 ///
 /// May be shared between tasks, but one checkpoint is shipped at a time.
@@ -118,7 +115,7 @@ impl Worker {
 
     /// Uploads what the repo lacks of a frozen state; gives what it has then.
     async fn upload(&self, stacks: &FrozenStacks, barrier: &Barrier) -> Result<(ShippedState, ShipReport)> {
-        let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base).cloned());
+        let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base.checkpoint).cloned());
         let local = LocalState::new(stacks, self.groups, base.as_ref());
         let mut known = base.as_ref().map(|base| base.runs.clone()).unwrap_or_default();
         let orphans: Vec<ClaimedRun> = {
@@ -154,13 +151,15 @@ impl Worker {
         }
         let parcels = orphans.iter().map(|run| run.parcel).collect();
         let holder = self.name.as_str();
-        let lease = HeldLease::take_parcels(&self.repo, &self.job, holder, barrier.checkpoint, parcels).await?;
+        let lease = HeldLease::make(&self.repo, &self.job, holder, barrier.checkpoint, parcels).await?;
         let written_ms = lease.written_ms;
         self.shipped().leases.push((barrier.checkpoint, lease));
         let mut young = Vec::new();
         for run in orphans {
             let meta = self.repo.head(&ObjectName::Parcel(self.job.clone(), run.parcel)).await?;
-            if meta.is_some_and(|meta| meta.bytes == run.parcel_bytes && meta.modified_ms + REUSE_MS > written_ms) {
+            if meta.is_some_and(|meta| {
+                meta.bytes == run.parcel_bytes && meta.modified_ms.saturating_add(self.options.reuse_ms) > written_ms
+            }) {
                 young.push(run);
             }
         }

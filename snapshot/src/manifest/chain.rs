@@ -55,6 +55,8 @@ pub struct Completion {
     pub key_groups: u32,
     /// The claims, one for each worker, in the order of their key groups.
     pub claims: Vec<ClaimRef>,
+    /// The slot of the completion that it is built upon: that one existed when this one was appended.
+    pub base: Option<u64>,
     /// The lease under which it was made.
     pub lease: LeaseId,
     /// When, by the coordinator's clock, in milliseconds since 1970; for people, and for retention by age.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Manifest;
+use super::{LiveCompletion, Manifest};
 use crate::names::{CheckpointId, JobName, ParcelName};
 
 /// Something is being written or read: what it needs is kept.
@@ -16,8 +16,8 @@ pub struct Lease {
     /// The checkpoint that is being made under it. It ends with that checkpoint's epoch, and as long as it lives, everything
     /// that was written after it is kept.
     pub making: Option<CheckpointId>,
-    /// Slots of the completions that are built upon or read.
-    pub bases: Vec<u64>,
+    /// The checkpoint that is read: kept whether it still exists or not.
+    pub reading: Option<LiveCompletion>,
     /// Shipped runs of no completion that are used again.
     pub parcels: Vec<ParcelName>,
 }
@@ -26,20 +26,36 @@ impl Manifest for Lease {
     const KIND: &'static str = "lease";
 }
 
-/// A checkpoint that somebody keeps: it does not expire.
+/// A checkpoint that somebody keeps, whether it expires or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
     /// The job.
     pub job: JobName,
-    /// The slot of its completion.
-    pub slot: u64,
+    /// The checkpoint.
+    pub checkpoint: LiveCompletion,
     /// Why, for people.
     pub reason: String,
 }
 
 impl Manifest for Pin {
     const KIND: &'static str = "pin";
+}
+
+/// What a collector is about to delete: a record for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deletions {
+    /// The job.
+    pub job: JobName,
+    /// The paths, below the root of the repo.
+    pub paths: Vec<String>,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl Manifest for Deletions {
+    const KIND: &'static str = "deletions";
 }
 
 /// Says that a place is a repo.

@@ -27,7 +27,7 @@ use serde_json::value::RawValue;
 
 pub use self::chain::{Boundary, ClaimRef, Completion, Event, Expiry, Fence, LiveCompletion, Slot, Void};
 pub use self::claim::{Bound, Claim, ClaimedRun, ClaimedSlice, ClaimedStack, Timings};
-pub use self::lease::{Lease, Marker, Pin};
+pub use self::lease::{Deletions, Lease, Marker, Pin};
 use crate::error::{Error, ErrorKind, Result, damaged};
 
 /// How long a manifest may be.
@@ -180,32 +180,34 @@ mod tests {
     use super::*;
     use crate::names::JobName;
 
-    fn pin() -> Pin {
-        Pin { job: JobName::new("late-board").unwrap(), slot: 18, reason: "before the upgrade".into() }
+    fn deletions() -> Deletions {
+        Deletions { job: JobName::new("late-board").unwrap(), paths: vec!["jobs/late-board/x".into()], bytes: 18 }
     }
 
     #[test]
     fn a_manifest_round_trips_and_can_be_read_by_people() {
-        let bytes = write(&pin(), 0x5b0f_2c6d_9a31_7e48);
-        assert_eq!(read::<Pin>(&bytes, "x").unwrap(), pin());
+        let bytes = write(&deletions(), 0x5b0f_2c6d_9a31_7e48);
+        assert_eq!(read::<Deletions>(&bytes, "x").unwrap(), deletions());
         let text = std::str::from_utf8(&bytes).unwrap();
         assert!(
-            text.starts_with("{\n  \"bedload\": \"pin\",\n  \"format\": 1,\n  \"nonce\": \"5b0f2c6d9a317e48\",\n"),
+            text.starts_with(
+                "{\n  \"bedload\": \"deletions\",\n  \"format\": 1,\n  \"nonce\": \"5b0f2c6d9a317e48\",\n"
+            ),
             "{text}"
         );
-        assert!(text.contains("\"reason\": \"before the upgrade\""), "{text}");
+        assert!(text.contains("\"bytes\": 18"), "{text}");
     }
 
     #[test]
     fn every_flipped_byte_is_a_located_error() {
-        let bytes = write(&pin(), 7);
+        let bytes = write(&deletions(), 7);
         for index in 0..bytes.len() {
             for flip in [0x01, 0x20, 0x80] {
                 let mut flipped = bytes.to_vec();
                 flipped[index] ^= flip;
-                match read::<Pin>(&flipped, "file:///r/x") {
+                match read::<Deletions>(&flipped, "file:///r/x") {
                     // White space outside of the body means nothing.
-                    Ok(found) => assert_eq!(found, pin(), "byte {index}"),
+                    Ok(found) => assert_eq!(found, deletions(), "byte {index}"),
                     Err(error) => {
                         assert!(matches!(error.kind(), ErrorKind::Damaged), "byte {index}: {error}");
                         assert_eq!(error.place().unwrap().path.to_str(), Some("file:///r/x"));
@@ -217,14 +219,19 @@ mod tests {
 
     #[test]
     fn another_kind_and_a_newer_format_are_told() {
-        let bytes = write(&pin(), 7);
+        let bytes = write(&deletions(), 7);
         let error = read::<Marker>(&bytes, "x").unwrap_err();
-        assert!(error.to_string().contains("object of kind \"pin\", expected \"repo\""), "{error}");
+        assert!(error.to_string().contains("object of kind \"deletions\", expected \"repo\""), "{error}");
         let body = RawValue::from_string("{\"more\": 1}".into()).unwrap();
         let nonce = Hex([0; 8]);
-        let written =
-            Written { bedload: "pin", format: 2, nonce, digest: digest("pin", 2, nonce, body.get()), body: &body };
-        let error = read::<Pin>(&serde_json::to_vec(&written).unwrap(), "x").unwrap_err();
+        let written = Written {
+            bedload: "deletions",
+            format: 2,
+            nonce,
+            digest: digest("deletions", 2, nonce, body.get()),
+            body: &body,
+        };
+        let error = read::<Deletions>(&serde_json::to_vec(&written).unwrap(), "x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fix);
         assert!(error.to_string().contains("use a newer bedload"), "{error}");
     }
@@ -232,6 +239,6 @@ mod tests {
     #[test]
     fn deep_nesting_is_an_error() {
         let deep = "[".repeat(1 << 20);
-        assert_eq!(read::<Pin>(deep.as_bytes(), "x").unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(read::<Deletions>(deep.as_bytes(), "x").unwrap_err().kind(), ErrorKind::Damaged);
     }
 }

@@ -1,0 +1,269 @@
+//! Deletes what nothing can reach. Nothing is counted anywhere, and nothing is deleted for looking old.
+//!
+//! ```text
+//!   own lease (the store's time) → chain to its end E → list → leases, pins → chain behind E → claims → decide → record → delete
+//! ```
+//!
+//! Roots are the checkpoints that exist at E, those that were completed behind E, and what leases and pins name. An object is
+//! garbage when no root reaches it, and it is older than the grace time, and no checkpoint in the making is older than it. Why
+//! that is safe:
+//!
+//! * A checkpoint that is completed after this reads what expired before E, and so is built upon none of that.
+//! * Its own uploads are younger than its lease, or than half of the grace time when it uses them again.
+//! * Whoever reads a checkpoint has written a lease on it, and looked again whether it exists. Either the lease is listed, or that
+//!   look came after E.
+//!
+//! Slots before a boundary are deleted when the boundary is a week old, and so are earlier boundaries: see [`chain`](crate::Chain).
+//! Whatever cannot be read, is not known, or is named like nothing of ours stops the whole collection, or stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, TryStreamExt};
+
+use crate::chain::Chain;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::read_claim;
+use crate::lease::HeldLease;
+use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion, Pin};
+use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
+use crate::repo::{Listed, Repo};
+
+/// How long slots stay behind a boundary, and boundaries behind a later one.
+const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// How much a store's times may be off, being whole seconds.
+const ROUNDING_MS: u64 = 60 * 1000;
+
+/// How many requests are on their way at once.
+const REQUESTS_AT_ONCE: usize = 16;
+
+/// How a repo is collected.
+#[derive(Clone, Debug)]
+pub struct CollectOptions {
+    /// How old an object must be, by the store's clock, in milliseconds (default 24 h). At least as long as a worker may need from
+    /// an upload to its claim, and twice as long as uploads of a checkpoint that was given up are used again.
+    pub grace_ms: u64,
+    /// What is done with garbage (default: it is told).
+    pub deletes: Deletes,
+}
+
+/// What is done with garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Deletes {
+    /// It is told.
+    #[default]
+    Nothing,
+    /// It is deleted, unless it is more than half of the job's bytes.
+    UpToHalf,
+    /// It is deleted.
+    Everything,
+}
+
+impl Default for CollectOptions {
+    fn default() -> CollectOptions {
+        CollectOptions { grace_ms: 24 * 3600 * 1000, deletes: Deletes::Nothing }
+    }
+}
+
+/// What a collection found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// The garbage: paths below the root of the repo, and bytes.
+    pub garbage: Vec<(String, u64)>,
+    /// Bytes of all garbage.
+    pub garbage_bytes: u64,
+    /// Objects of the job, and their bytes.
+    pub objects: usize,
+    /// Bytes of all objects of the job.
+    pub bytes: u64,
+    /// Objects that no root reaches and that are kept for being young.
+    pub young: usize,
+    /// Objects that are named like nothing of ours: never touched.
+    pub unknown: Vec<String>,
+    /// How much of the garbage was deleted.
+    pub deleted: usize,
+}
+
+/// Finds what nothing in `job` can reach, and deletes it as `options` tell.
+///
+/// # Errors
+/// Those of the requests, and whatever a manifest that cannot be read gives: nothing was deleted then. `Fix` when more than half of
+/// the bytes would go and only half may. An error while deleting leaves the rest of the garbage for the next time.
+pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
+    let own = HeldLease::read_time(repo, job).await?;
+    let found = find(repo, job, options, own.written_ms).await;
+    own.end().await.ok();
+    let mut collected = found?;
+    let may_delete = match options.deletes {
+        Deletes::Nothing => return Ok(collected),
+        Deletes::UpToHalf => collected.garbage_bytes <= collected.bytes / 2,
+        Deletes::Everything => true,
+    };
+    if !may_delete {
+        let message = format!(
+            "{} of {} bytes of job {job} are garbage: more than half; look at the list, then allow it",
+            collected.garbage_bytes, collected.bytes
+        );
+        return Err(Error::at(ErrorKind::Fix, repo.to_string(), None, message));
+    }
+    delete(repo, job, &mut collected).await?;
+    Ok(collected)
+}
+
+async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64) -> Result<Collected> {
+    let mut chain = Chain::read(repo, job).await?;
+    let epoch = chain.state().epoch();
+    let mut roots: BTreeMap<u64, Completion> = chain.state().live().clone();
+    let listed = repo.list(&Folder::Job.path(job), None).await?;
+    let leases = read_all::<Lease>(repo, &Folder::Leases.path(job)).await?;
+    let pins = read_all::<Pin>(repo, &Folder::Pins.path(job)).await?;
+    let behind = chain.catch_up_seeing().await?.ok_or_else(|| {
+        Error::new(ErrorKind::Retry, format!("job {job}: a boundary was made meanwhile; collect again"))
+    })?;
+    roots.extend(behind.into_iter().map(|live| (live.slot, live.completion)));
+    let mut reached = Reached { end_slot: deletable_slots(repo, job, &listed, now_ms).await?, ..Reached::default() };
+    for (name, lease, modified_ms) in leases {
+        let ObjectName::Lease(_, id) = name else { continue };
+        // A checkpoint that is made ends with its epoch: its completion would stand under a later fence.
+        let is_over = chain.state().is_void(id) || lease.making.is_some_and(|making| making.epoch < epoch);
+        if is_over {
+            continue;
+        }
+        reached.leases.insert(id);
+        reached.parcels.extend(lease.parcels);
+        if lease.making.is_some() {
+            reached.oldest_making_ms = reached.oldest_making_ms.min(modified_ms.saturating_sub(ROUNDING_MS));
+        }
+        roots.extend(lease.reading.map(|LiveCompletion { slot, completion }| (slot, completion)));
+    }
+    roots.extend(pins.into_iter().map(|(_, pin, _)| (pin.checkpoint.slot, pin.checkpoint.completion)));
+    reach(repo, job, &roots, &mut reached).await?;
+    Ok(decide(&listed, &reached, options.grace_ms, now_ms))
+}
+
+/// Reads the claims of all roots.
+async fn reach(repo: &Repo, job: &JobName, roots: &BTreeMap<u64, Completion>, reached: &mut Reached) -> Result<()> {
+    let claims = roots.values().flat_map(|root| root.claims.iter().map(|claim| (root.checkpoint, claim)));
+    let mut reads =
+        futures_util::stream::iter(claims.map(|(checkpoint, claim)| read_claim(repo, job, checkpoint, claim)))
+            .buffer_unordered(REQUESTS_AT_ONCE);
+    while let Some(claim) = reads.try_next().await? {
+        reached.parcels.extend(claim.runs.iter().map(|run| run.parcel));
+        reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
+    }
+    Ok(())
+}
+
+/// What must stay.
+struct Reached {
+    claims: BTreeSet<(CheckpointId, WorkerName, Attempt)>,
+    parcels: BTreeSet<ParcelName>,
+    leases: BTreeSet<LeaseId>,
+    /// When the oldest checkpoint in the making began: what was written since stays.
+    oldest_making_ms: u64,
+    /// The boundary that is old enough, and the first slot behind it; zeros when none is.
+    end_slot: (u64, u64),
+}
+
+impl Default for Reached {
+    fn default() -> Reached {
+        Reached {
+            claims: BTreeSet::new(),
+            parcels: BTreeSet::new(),
+            leases: BTreeSet::new(),
+            oldest_making_ms: u64::MAX,
+            end_slot: (0, 0),
+        }
+    }
+}
+
+/// Sorts the objects of a job into what stays and what is garbage. Pure.
+fn decide(listed: &[Listed], reached: &Reached, grace_ms: u64, now_ms: u64) -> Collected {
+    let mut collected = Collected::default();
+    for Listed { path, meta } in listed {
+        collected.objects += 1;
+        collected.bytes += meta.bytes;
+        let Some(name) = ObjectName::parse(path) else {
+            collected.unknown.push(path.clone());
+            continue;
+        };
+        let is_reached = match &name {
+            ObjectName::Slot(_, slot) => *slot >= reached.end_slot.1,
+            ObjectName::Boundary(_, number) => *number >= reached.end_slot.0,
+            ObjectName::Claim(_, checkpoint, worker, attempt) => {
+                reached.claims.contains(&(*checkpoint, worker.clone(), *attempt))
+            }
+            ObjectName::Parcel(_, parcel) => reached.parcels.contains(parcel),
+            ObjectName::Lease(_, lease) => reached.leases.contains(lease),
+            ObjectName::Pin(..) | ObjectName::Marker | ObjectName::Probe(_) => true,
+            ObjectName::Deletions(..) => false,
+        };
+        if is_reached {
+            continue;
+        }
+        let is_young =
+            meta.modified_ms.saturating_add(grace_ms) > now_ms || meta.modified_ms >= reached.oldest_making_ms;
+        if is_young {
+            collected.young += 1;
+        } else {
+            collected.garbage_bytes += meta.bytes;
+            collected.garbage.push((path.clone(), meta.bytes));
+        }
+    }
+    collected
+}
+
+/// The newest boundary that is old enough for the slots before it to go: its number, and the first slot behind it.
+async fn deletable_slots(repo: &Repo, job: &JobName, listed: &[Listed], now_ms: u64) -> Result<(u64, u64)> {
+    let old = listed.iter().filter(|object| object.meta.modified_ms.saturating_add(STALE_MS) <= now_ms);
+    let numbers = old.filter_map(|object| match ObjectName::parse(&object.path) {
+        Some(ObjectName::Boundary(_, number)) => Some(number),
+        _ => None,
+    });
+    let Some(number) = numbers.max() else { return Ok((0, 0)) };
+    let name = ObjectName::Boundary(job.clone(), number);
+    let found = repo.read_manifest::<Boundary>(&name).await?;
+    Ok(found.map_or((0, 0), |(boundary, _)| (number, boundary.start)))
+}
+
+/// Reads every manifest of a folder; those that are gone meanwhile are left out.
+async fn read_all<T: crate::manifest::Manifest>(
+    repo: &Repo,
+    folder: &object_store::path::Path,
+) -> Result<Vec<(ObjectName, T, u64)>> {
+    let names: Vec<ObjectName> = {
+        let listed = repo.list(folder, None).await?;
+        let parse = |object: Listed| {
+            ObjectName::parse(&object.path).ok_or_else(|| {
+                let message = "this is named like nothing of ours, among objects that keep others: nothing is deleted";
+                Error::at(ErrorKind::Fix, format!("{repo}/{}", object.path), None, message)
+            })
+        };
+        listed.into_iter().map(parse).collect::<Result<_>>()?
+    };
+    let read = |name: ObjectName| async move {
+        let found = repo.read_manifest::<T>(&name).await?;
+        Ok::<_, Error>(found.map(|(body, meta)| (name, body, meta.modified_ms)))
+    };
+    let found: Vec<Option<_>> =
+        futures_util::stream::iter(names.into_iter().map(read)).buffered(REQUESTS_AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Writes down what is about to be deleted, then deletes it.
+async fn delete(repo: &Repo, job: &JobName, collected: &mut Collected) -> Result<()> {
+    if collected.garbage.is_empty() {
+        return Ok(());
+    }
+    let paths = collected.garbage.iter().map(|(path, _)| path.clone()).collect();
+    let record = Deletions { job: job.clone(), paths, bytes: collected.garbage_bytes };
+    let id = u128::from(repo.ambient().random()) << 64 | u128::from(repo.ambient().random());
+    repo.publish(&ObjectName::Deletions(job.clone(), id), &record).await?;
+    let names = collected.garbage.iter().filter_map(|(path, _)| ObjectName::parse(path));
+    let deletions = names.map(|name| async move { repo.delete(&name).await });
+    let mut deletions = futures_util::stream::iter(deletions).buffer_unordered(REQUESTS_AT_ONCE);
+    while let Some(()) = deletions.try_next().await? {
+        collected.deleted += 1;
+    }
+    Ok(())
+}
