@@ -9,5 +9,6 @@ mod memory;
 mod model;
 mod ownership;
 mod regressions;
+mod repos;
 mod scripts;
 mod tidy;

@@ -28,7 +28,7 @@ const GRACE_MS: u64 = 40_000;
 pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Key groups first, point keys behind.
-struct GroupedKeys;
+pub struct GroupedKeys;
 
 impl KeyShape for GroupedKeys {
     fn name(&self) -> &str {

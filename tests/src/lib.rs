@@ -14,6 +14,7 @@ mod driver;
 
 #[cfg(shuttle)]
 pub mod chains;
+pub mod conformance;
 pub mod crash;
 pub mod damage;
 pub mod faults;

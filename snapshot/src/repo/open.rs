@@ -217,8 +217,10 @@ fn open_directory(url: &Url, address: &str, options: &RepoOptions) -> Result<Arc
         use bedload_lsm::fs::Fs;
         bedload_lsm::fs::DiskFs.create_dir(&path)?;
     }
-    let store = LocalFileSystem::new_with_prefix(&path)
-        .map_err(|cause| crate::error::object_error("open", address, &cause, &Secrets::default()))?;
+    let store = LocalFileSystem::new_with_prefix(&path).map_err(|cause| {
+        let message = format!("open: {cause}; does the directory exist, and may this user enter it?");
+        Error::at(ErrorKind::Fix, address, None, message)
+    })?;
     Ok(Arc::new(store.with_fsync(true)))
 }
 
