@@ -5,6 +5,7 @@ mod faults;
 mod flips;
 mod jobs;
 mod lazy;
+mod lazy_restores;
 mod memory;
 mod model;
 mod ownership;

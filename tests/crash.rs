@@ -128,6 +128,10 @@ impl Fs for Forgetful {
         self.0.create_new(path)
     }
 
+    fn create_sparse(&self, path: &Path, bytes: u64) -> bedload_lsm::Result<Arc<dyn bedload_lsm::fs::SparseFile>> {
+        self.0.create_sparse(path, bytes)
+    }
+
     fn open(
         &self,
         path: &Path,

@@ -3,7 +3,7 @@
 use tests::conformance::check_repo;
 
 fn check(address: &str, directory: &std::path::Path) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
     runtime.block_on(check_repo(address, directory)).unwrap_or_else(|error| panic!("{address}: {error}"));
 }
 
@@ -15,7 +15,7 @@ fn a_repo_in_a_directory_keeps_what_is_shipped() {
 
 #[test]
 fn addresses_that_are_not_understood_say_what_to_do() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
     let open = |address: &str| runtime.block_on(bedload_snapshot::Repo::open(address)).unwrap_err().to_string();
     for (address, expected) in [
         ("checkpoints", "expected one like file:///mnt/repo"),
@@ -36,7 +36,7 @@ fn addresses_that_are_not_understood_say_what_to_do() {
 fn a_store_that_creates_what_exists_is_refused() {
     use bedload_snapshot::RepoOptions;
     use bedload_snapshot::testing::FaultStore;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
     let store = || std::sync::Arc::new(FaultStore::default().ignoring_conditions());
     let open = |options: RepoOptions| runtime.block_on(options.open_store(store(), "s3://bucket"));
     let error = open(RepoOptions::default()).unwrap_err();

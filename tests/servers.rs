@@ -10,7 +10,7 @@ fn real_servers_keep_what_is_shipped() {
         println!("skipped: BEDLOAD_SERVERS is not set; tests/servers/run starts servers and sets it");
         return;
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
     for server in servers.lines().filter(|line| !line.trim().is_empty()) {
         let [name, kind, address] = server.split_whitespace().collect::<Vec<_>>()[..] else {
             panic!("{server:?}: expected a name, good or unfenced, and an address");

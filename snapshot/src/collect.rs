@@ -27,6 +27,7 @@ use crate::lease::HeldLease;
 use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion, Pin};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
 use crate::repo::{Listed, Repo};
+use crate::seeded::{Bug, is_seeded};
 
 /// How long slots stay behind a boundary, and boundaries behind a later one.
 const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -203,7 +204,7 @@ fn decide(listed: &[Listed], reached: &Reached, grace_ms: u64, now_ms: u64) -> C
         }
         let is_young =
             meta.modified_ms.saturating_add(grace_ms) > now_ms || meta.modified_ms >= reached.oldest_making_ms;
-        if is_young {
+        if is_young && !is_seeded(Bug::YoungDeleted) {
             collected.young += 1;
         } else {
             collected.garbage_bytes += meta.bytes;

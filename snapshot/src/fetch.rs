@@ -81,6 +81,12 @@ impl ShippedRun {
         Ok(ShippedRun { repo: repo.clone(), name, table })
     }
 
+    /// The bytes of some chunks as they are stored.
+    pub fn stored_bytes(&self, chunks: Range<u64>) -> u64 {
+        let span = self.table.span(chunks);
+        span.end - span.start
+    }
+
     /// Fetches some chunks; gives the run's bytes.
     ///
     /// # Errors

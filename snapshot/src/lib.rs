@@ -1,4 +1,68 @@
 //! Ships frozen states of [`bedload_lsm`] stores to an object store, incrementally, and restores ranges of key groups.
+//!
+//! A *job* has workers, each with a store that holds some of the *key groups*: every key starts with its group, two bytes
+//! big-endian. One coordinator runs the checkpoints: it starts an [`Epoch`], which fences older coordinators off, and sends each
+//! [`Worker`] a [`Barrier`]. A worker freezes its store, which takes microseconds, uploads what the repo lacks while the store goes on,
+//! and answers with a claim. A checkpoint exists when the coordinator has completed it with all claims. How barriers and claims
+//! travel is the caller's business: they are plain data.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+//! use std::sync::Arc;
+//! use bedload_lsm::{Store, fs::DiskFs};
+//! use bedload_snapshot::{Epoch, JobName, KeyGroups, LocalPool, Repo, RestoreOptions, Start, Worker, WorkerName, restore};
+//!
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let directory = directory.path();
+//! let repo = Repo::open(&format!("file://{}/repo", directory.display())).await?; // or s3://, az://, gs://
+//! let job = JobName::new("late-board")?;
+//! let (fs, groups) = (Arc::new(DiskFs), KeyGroups::all(128));
+//!
+//! // A worker, and its store.
+//! let mut store = Store::options().open(directory.join("work"))?;
+//! let worker = Worker::new(&repo, &job, &WorkerName::new("w-0")?, groups, fs.clone());
+//! store.put(b"\x00\x07ely", b"on time")?;
+//!
+//! // A checkpoint.
+//! let mut epoch = Epoch::start(&repo, &job, 128, "coordinator on host a").await?;
+//! let barrier = epoch.begin().await?;
+//! let frozen = store.freeze()?; // all that the writer waits for
+//! store.put(b"\x00\x07ely", b"late")?;
+//! let (claim, report) = worker.ship(frozen, &barrier, 0).await?;
+//! epoch.complete(&barrier, vec![claim]).await?; // from here on it exists
+//! if let Some(seal) = worker.confirmed(barrier.checkpoint).await {
+//!     store.release(seal);
+//! }
+//! println!("{} bytes uploaded", report.uploaded_parcel_bytes);
+//!
+//! // Another machine takes half of the key groups.
+//! let mut other = Store::options().open(directory.join("other"))?;
+//! let pool = LocalPool::open(fs, directory.join("other-local"))?;
+//! let half = KeyGroups::of_worker(128, 2, 0);
+//! let options = RestoreOptions { start: Start::Latest, groups: half, holder: "w-1 on host b".into(), runs_at_once: 4 };
+//! let restored = restore(&repo, &job, &options, &pool).await?.expect("there is a checkpoint");
+//! restored.adopt(&mut other)?;
+//! assert_eq!(other.get(b"\x00\x07ely")?.as_deref(), Some(&b"on time"[..]));
+//! # Ok::<(), bedload_snapshot::Error>(()) }).unwrap();
+//! ```
+//!
+//! # What can go wrong, and does not matter
+//!
+//! | | |
+//! |---|---|
+//! | a worker or the coordinator dies | the checkpoint in the making does not come to exist; the last one does |
+//! | two coordinators run | the older one is refused by the chain, also when it believes that it is alone |
+//! | a request fails, or its answer is lost | it is made again, and what it may have done is looked at |
+//! | bytes come back wrong or short | they are read once more, then `Damaged` is told with the object's address |
+//! | a checkpoint is given up | nothing is deleted; its uploads are used again while they are young |
+//! | a collector runs meanwhile | it deletes what nothing can reach, and nothing that is being written or read |
+//!
+//! The object store must refuse to create what exists (tried out at the opening) and list what was written.
+//!
+//! # Errors
+//!
+//! Those of [`bedload_lsm`]: one [`Error`] whose [`ErrorKind`] names the caller's duty, with the address of the object. No text
+//! holds credentials.
 
 mod error;
 mod seeded;
@@ -22,6 +86,8 @@ mod ship_plan;
 mod fetch;
 mod ship;
 
+mod lazy;
+
 mod checkpoint;
 mod collect;
 mod restore;
@@ -34,6 +100,7 @@ pub use checkpoint::{Barrier, Base, Epoch, ShipReport, Worker};
 pub use collect::{CollectOptions, Collected, Deletes, collect};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use key_group::{KEY_GROUPS_MAX, KeyGroups};
+pub use lazy::{Fetcher, Progress};
 pub use local::LocalPool;
 pub use manifest::{
     Bound, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
@@ -41,7 +108,7 @@ pub use manifest::{
 };
 pub use names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, Upload, WorkerName};
 pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient};
-pub use restore::{RestoreOptions, Restored, Start, restore};
+pub use restore::{RestoreOptions, Restored, Start, restore, restore_lazily};
 pub use restore_plan::{PlannedStack, RestorePlan};
 pub use retention::Retention;
 pub use ship::{ShipOptions, ShippedState};

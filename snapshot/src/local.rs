@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bedload_lsm::RunId;
-use bedload_lsm::fs::{Appender, Fs};
+use bedload_lsm::fs::{Appender, Fs, SparseFile};
 
 use crate::error::Result;
 use crate::manifest::ClaimedRun;
@@ -59,6 +59,18 @@ impl LocalPool {
     /// Gives the file that was started its name.
     pub(crate) fn finish(&self, run: RunId, file: Box<dyn Appender>) -> Result<()> {
         file.finish()?;
+        self.settle(run)
+    }
+
+    /// Starts a run's file that is filled in any order.
+    pub(crate) fn create_sparse(&self, run: RunId, bytes: u64) -> Result<Arc<dyn SparseFile>> {
+        let path = self.unfinished(run);
+        self.fs.remove(&path)?;
+        self.fs.create_sparse(&path, bytes)
+    }
+
+    /// Gives a file that was filled its name.
+    pub(crate) fn settle(&self, run: RunId) -> Result<()> {
         self.fs.rename(&self.unfinished(run), &self.path(run))
     }
 
@@ -72,7 +84,8 @@ impl LocalPool {
         self.fs.remove(&self.path(run))
     }
 
-    fn unfinished(&self, run: RunId) -> PathBuf {
+    /// The file of a run that is not complete.
+    pub(crate) fn unfinished(&self, run: RunId) -> PathBuf {
         self.directory.join(format!("{run}.unfinished"))
     }
 }

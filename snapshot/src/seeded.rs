@@ -7,6 +7,10 @@ pub enum Bug {
     OldSlotsCount = 1,
     /// A reader of the chain that stood still takes the first absent slot for the end.
     OldEndsCount = 2,
+    /// A checkpoint leaves out the newest delta.
+    DeltaLost = 3,
+    /// A collection takes what is being uploaded for garbage.
+    YoungDeleted = 4,
 }
 
 #[cfg(feature = "testing")]

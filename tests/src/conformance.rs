@@ -11,8 +11,8 @@ use bedload_snapshot::{
     RepoOptions, RestoreOptions, Retention, Start, Worker, WorkerName, collect, restore,
 };
 
+use crate::GroupedKeys;
 use crate::Random;
-use crate::jobs::GroupedKeys;
 
 /// How many coordinators start at once.
 const COORDINATORS: usize = 16;
@@ -45,10 +45,10 @@ async fn everybody_gets_a_slot_of_their_own(repo: &Repo) -> Result<(), Error> {
     for start in starts {
         let epoch = start.await.expect("no panic")?;
         assert!(epochs.insert(epoch.number()), "two coordinators have epoch {}", epoch.number());
-        if newest.as_ref().is_none_or(|newest| newest.number() < epoch.number()) {
-            if let Some(mut older) = newest.replace(epoch) {
-                assert_eq!(older.begin().await.expect_err("it was replaced").kind(), ErrorKind::Fenced);
-            }
+        if newest.as_ref().is_none_or(|newest| newest.number() < epoch.number())
+            && let Some(mut older) = newest.replace(epoch)
+        {
+            assert_eq!(older.begin().await.expect_err("it was replaced").kind(), ErrorKind::Fenced);
         }
     }
     assert_eq!(epochs.len(), COORDINATORS);

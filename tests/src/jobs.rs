@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedload_lsm::fs::{Fs, MemoryFs};
-use bedload_lsm::{Env, KeyShape, Store, Time, Tuning};
+use bedload_lsm::{Env, Store, Time, Tuning};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
 use bedload_snapshot::{
     Chain, CheckpointId, CollectOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, ObjectName,
@@ -19,34 +19,13 @@ use bedload_snapshot::{
 };
 use tokio::runtime::Runtime;
 
-use crate::Random;
+use crate::{GroupedKeys, Random};
 
 /// How old an object must be to be collected.
 const GRACE_MS: u64 = 40_000;
 
 /// What a job's state holds.
 pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// Key groups first, point keys behind.
-pub struct GroupedKeys;
-
-impl KeyShape for GroupedKeys {
-    fn name(&self) -> &str {
-        "grouped"
-    }
-
-    fn version(&self) -> u32 {
-        1
-    }
-
-    fn partition_bytes(&self, key: &[u8]) -> usize {
-        key.len().min(2)
-    }
-
-    fn scan_prefix_bytes(&self, _: &[u8]) -> Option<usize> {
-        None
-    }
-}
 
 /// Time stands still: nothing in a driven store may depend on it.
 struct Still;

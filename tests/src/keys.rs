@@ -82,3 +82,25 @@ impl Rules for TestRules {
         }
     }
 }
+
+/// Key groups first, point keys behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GroupedKeys;
+
+impl KeyShape for GroupedKeys {
+    fn name(&self) -> &str {
+        "grouped"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn partition_bytes(&self, key: &[u8]) -> usize {
+        key.len().min(2)
+    }
+
+    fn scan_prefix_bytes(&self, _: &[u8]) -> Option<usize> {
+        None
+    }
+}

@@ -23,7 +23,7 @@ pub mod jobs;
 pub mod schedules;
 
 pub use driver::{Driver, Failure, contents};
-pub use keys::{TestKeys, TestRules};
+pub use keys::{GroupedKeys, TestKeys, TestRules};
 pub use operation::Operation;
 pub use oracle::{Content, Oracle};
 pub use random::Random;

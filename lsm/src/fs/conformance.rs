@@ -62,6 +62,7 @@ impl Place {
 macro_rules! conforms {
     ($($implementation:ident: $place:expr;)*) => { $(conforms!(@ $implementation, $place,
         appended_bytes_are_read_back
+        a_sparse_file_is_filled_in_any_order
         an_empty_file_is_read
         reads_behind_the_end_are_damage
         only_mapped_sources_have_memory
@@ -100,6 +101,22 @@ conforms! {
 #[track_caller]
 fn assert_kind<T>(result: Result<T>, kind: ErrorKind) {
     assert_eq!(result.err().expect("the operation fails").kind(), kind);
+}
+
+fn a_sparse_file_is_filled_in_any_order(place: &Place) {
+    let file = place.fs.create_sparse(&place.at("a"), 10).unwrap();
+    file.write_at(b"78", 7).unwrap();
+    file.write_at(b"12", 1).unwrap();
+    let mut bytes = [9; 10];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"\x0012\0\0\0\x0078\0");
+    assert_kind(file.write_at(b"past", 8), ErrorKind::Damaged);
+    assert_kind(place.fs.create_sparse(&place.at("a"), 10), ErrorKind::Fix);
+    file.sync_data().unwrap();
+    place.fs.rename(&place.at("a"), &place.at("b")).unwrap();
+    file.write_at(b"9", 9).unwrap();
+    drop(file);
+    assert_eq!(place.read("b"), b"\x0012\0\0\0\x00789");
 }
 
 fn appended_bytes_are_read_back(place: &Place) {

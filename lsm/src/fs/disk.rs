@@ -4,6 +4,7 @@
 //! |---|---|
 //! | create | `open(O_CREAT, O_EXCL, O_APPEND, O_NOFOLLOW)`, `fchmod` 0600 |
 //! | append, sync | `write`, `fdatasync` |
+//! | create sparse | the same without `O_APPEND`, `ftruncate`; then `pwrite` and `pread` |
 //! | open | `open(O_NOFOLLOW)`, then `mmap` or one `pread` for each read |
 //! | create_dir | for each missing one `mkdir`, `chmod` 0700, and `fsync` of its parent |
 //! | sync_dir | `fsync` of the directory |
@@ -30,7 +31,7 @@ use rustix::io::Errno;
 
 use super::checks::{Abandoned, check_range, lock_is_held};
 use super::mmap::MappedSource;
-use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space};
+use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space, SparseFile};
 use crate::error::{Error, ErrorKind, Result};
 
 const FILE_MODE: u32 = 0o600;
@@ -56,6 +57,15 @@ impl Fs for DiskFs {
         options.append(true).create_new(true);
         let file = open_private(&mut options, path).map_err(|cause| open_failed("create", path, cause))?;
         Ok(Box::new(DiskAppender { file, path: path.to_owned(), abandoned: Abandoned::default() }))
+    }
+
+    fn create_sparse(&self, path: &Path, bytes: u64) -> Result<Arc<dyn SparseFile>> {
+        let failed = |cause| open_failed("create", path, cause);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        let file = open_private(&mut options, path).map_err(failed)?;
+        file.set_len(bytes).map_err(failed)?;
+        Ok(Arc::new(DiskSparseFile { file, bytes, path: path.to_owned() }))
     }
 
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>> {
@@ -179,6 +189,30 @@ impl Appender for DiskAppender {
 
     fn finish(self: Box<Self>) -> Result<()> {
         self.abandoned.check("finish", &self.path)
+    }
+}
+
+/// A file that is filled in any order.
+#[derive(Debug)]
+struct DiskSparseFile {
+    file: File,
+    bytes: u64,
+    path: PathBuf,
+}
+
+impl SparseFile for DiskSparseFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        check_range(&self.path, self.bytes, offset, bytes.len())?;
+        self.file.write_all_at(bytes, offset).map_err(|cause| Error::io("write", &self.path, cause))
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        check_range(&self.path, self.bytes, offset, into.len())?;
+        self.file.read_exact_at(into, offset).map_err(|cause| Error::io("read", &self.path, cause))
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.file.sync_data().map_err(|cause| Error::io("sync", &self.path, cause))
     }
 }
 

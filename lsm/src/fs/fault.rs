@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use self::journal::Journal;
 use super::checks::{Abandoned, check_range, file_name};
-use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space};
+use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space, SparseFile};
 use crate::error::{Error, Result};
 
 /// What goes wrong.
@@ -297,6 +297,12 @@ impl Fs for FaultFs {
         Ok(Box::new(FaultAppender { inner, control, path: path.to_owned(), abandoned: Abandoned::default() }))
     }
 
+    fn create_sparse(&self, path: &Path, bytes: u64) -> Result<Arc<dyn SparseFile>> {
+        let text = format!("create {}", file_name(path));
+        let inner = self.control.change(Class::Name, "create", path, text, || self.inner.create_sparse(path, bytes))?;
+        Ok(Arc::new(FaultSparseFile { inner, control: Arc::clone(&self.control), path: path.to_owned() }))
+    }
+
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>> {
         let inner = self.control.ask("open", path, || self.inner.open(path, mode))?;
         Ok(Arc::new(FaultSource { inner, control: Arc::clone(&self.control) }))
@@ -342,6 +348,38 @@ impl Fs for FaultFs {
 
     fn kind(&self, path: &Path) -> Result<FsKind> {
         self.control.ask("ask for the kind of file system", path, || self.inner.kind(path))
+    }
+}
+
+/// A file that is filled in any order.
+struct FaultSparseFile {
+    inner: Arc<dyn SparseFile>,
+    control: Arc<Control>,
+    path: PathBuf,
+}
+
+impl fmt::Debug for FaultSparseFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.inner, out)
+    }
+}
+
+impl SparseFile for FaultSparseFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let text = format!("write {}", file_name(&self.path));
+        self.control.change(Class::Append, "write", &self.path, text, || self.inner.write_at(bytes, offset))
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        match self.control.begin(Class::Read) {
+            Some(fault) => Err(fault.error("read", &self.path)),
+            None => self.inner.read_exact_at(into, offset),
+        }
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        let text = format!("sync {}", file_name(&self.path));
+        self.control.change(Class::Sync, "sync", &self.path, text, || self.inner.sync_data())
     }
 }
 

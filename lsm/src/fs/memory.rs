@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 use self::state::{Disk, InodeId};
 use super::checks::{Abandoned, check_range, file_name, lock_is_held};
-use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space};
+use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space, SparseFile};
 use crate::error::{Error, Result};
 
 /// The size of a disk without a limit.
@@ -197,6 +197,19 @@ impl Fs for MemoryFs {
         Ok(Box::new(MemoryAppender { fs: self.clone(), inode, path: path.to_owned(), abandoned: Abandoned::default() }))
     }
 
+    fn create_sparse(&self, path: &Path, bytes: u64) -> Result<Arc<dyn SparseFile>> {
+        self.before(|| format!("create {}", file_name(path)));
+        let failed = |errno| failed("create", path, errno);
+        let mut disk = self.disk();
+        let inode = disk.create(path).map_err(failed)?;
+        disk.inode(inode).writers += 1;
+        let file = MemoryAppender { fs: self.clone(), inode, path: path.to_owned(), abandoned: Abandoned::default() };
+        // Room is taken at once: this disk has no holes.
+        let length = usize::try_from(bytes).map_err(|_| failed(Errno::NOSPC))?;
+        disk.append(inode, &vec![0; length]).map_err(failed)?;
+        Ok(Arc::new(MemorySparseFile { file }))
+    }
+
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>> {
         let mut disk = self.disk();
         let inode = disk.find(path).map_err(|errno| failed("open", path, errno))?;
@@ -305,6 +318,44 @@ impl Drop for MemoryAppender {
         let mut disk = self.fs.disk();
         disk.inode(self.inode).writers -= 1;
         disk.sweep();
+    }
+}
+
+/// A file that is filled in any order. After a power loss all of it is in doubt that was not synced since its last change.
+struct MemorySparseFile {
+    file: MemoryAppender,
+}
+
+impl fmt::Debug for MemorySparseFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "MemorySparseFile({})", self.file.path.display())
+    }
+}
+
+impl SparseFile for MemorySparseFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let path = &self.file.path;
+        self.file.fs.before(|| format!("write {} {}", file_name(path), bytes.len()));
+        let mut disk = self.file.fs.disk();
+        let inode = disk.inode(self.file.inode);
+        check_range(path, inode.content.len() as u64, offset, bytes.len())?;
+        let start = usize::try_from(offset).expect("an offset inside a vector fits an address");
+        Arc::make_mut(&mut inode.content)[start..start + bytes.len()].copy_from_slice(bytes);
+        inode.synced_bytes = 0;
+        Ok(())
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        let content = Arc::clone(&self.file.fs.disk().inode(self.file.inode).content);
+        MemorySource { content, mapped: false, path: self.file.path.clone() }.read_exact_at(into, offset)
+    }
+
+    fn sync_data(&self) -> Result<()> {
+        self.file.fs.before(|| format!("sync {}", file_name(&self.file.path)));
+        let mut disk = self.file.fs.disk();
+        let inode = disk.inode(self.file.inode);
+        inode.synced_bytes = inode.content.len();
+        Ok(())
     }
 }
 

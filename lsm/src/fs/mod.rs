@@ -85,6 +85,13 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// `Fix` when the name is taken, `Full` when the disk is.
     fn create_new(&self, path: &Path) -> Result<Box<dyn Appender>>;
 
+    /// Creates a file (mode 0600) of `bytes` zeros that is filled in any order, and takes room only for what was. It must not
+    /// exist yet.
+    ///
+    /// # Errors
+    /// `Fix` when the name is taken, `Full` when the disk is.
+    fn create_sparse(&self, path: &Path, bytes: u64) -> Result<Arc<dyn SparseFile>>;
+
     /// Opens a finished file for reading. Follows no symbolic link.
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>>;
 
@@ -135,6 +142,30 @@ pub trait Appender: Send {
 
     /// Closes the file; it is immutable from here on.
     fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// A file that is filled in any order, and read meanwhile: what arrives from elsewhere piece by piece.
+///
+/// ```
+/// use bedload_lsm::fs::{DiskFs, Fs};
+///
+/// # let directory = tempfile::tempdir().unwrap();
+/// let file = DiskFs.create_sparse(&directory.path().join("plan"), 8)?;
+/// file.write_at(b"gates", 3)?;
+/// let mut bytes = [0; 8];
+/// file.read_exact_at(&mut bytes, 0)?;
+/// assert_eq!(&bytes, b"\0\0\0gates");
+/// # Ok::<(), bedload_lsm::Error>(())
+/// ```
+pub trait SparseFile: Send + Sync + fmt::Debug {
+    /// Puts `bytes` at `offset`; they must lie inside the file.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// Fills `into` from `offset` on; what was not written is zero.
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()>;
+
+    /// Makes all that was written durable (not the file's name). After an error the file must be abandoned.
+    fn sync_data(&self) -> Result<()>;
 }
 
 /// The bytes of a finished file, wherever they are.

@@ -11,8 +11,8 @@ use futures_util::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
 /// A way for a request to go wrong.
@@ -68,6 +68,8 @@ pub struct Request<'a> {
     pub operation: Operation,
     /// About which object or prefix.
     pub path: &'a str,
+    /// Which bytes of it.
+    pub range: Option<Range<u64>>,
     /// A random number.
     pub random: u64,
 }
@@ -195,10 +197,14 @@ impl FaultStore {
     }
 
     fn fault(&self, operation: Operation, path: &str) -> Option<ObjectFault> {
+        self.fault_of(operation, path, None)
+    }
+
+    fn fault_of(&self, operation: Operation, path: &str, range: Option<Range<u64>>) -> Option<ObjectFault> {
         (self.switch)();
         let mut state = self.state();
         state.random = state.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let request = Request { index: state.requests, operation, path, random: state.random >> 16 };
+        let request = Request { index: state.requests, operation, path, range, random: state.random >> 16 };
         state.requests += 1;
         let fault = (state.choose)(&request);
         state.surfaced += u64::from(fault.is_some());
@@ -313,7 +319,11 @@ impl ObjectStore for FaultStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let operation = if options.head { Operation::Head } else { Operation::Get };
-        let fault = self.fault(operation, location.as_ref());
+        let range = match &options.range {
+            Some(GetRange::Bounded(range)) => Some(range.clone()),
+            _ => None,
+        };
+        let fault = self.fault_of(operation, location.as_ref(), range);
         match fault {
             Some(ObjectFault::FailBefore | ObjectFault::FailAfter) => return Err(injected("read")),
             Some(ObjectFault::Hang | ObjectFault::HangAfter) => return std::future::pending().await,

@@ -12,9 +12,10 @@ use bedload_lsm::fs::{FaultWhen, MemoryFs};
 use tests::crash::check_scenario;
 use tests::damage::check_all_damage;
 use tests::faults::{FAULTS, run_with_faults};
+use tests::jobs::{JobOptions, run_job};
 use tests::{Driver, Operation, Random, variants};
 
-const GROUPS: [&str; 6] = ["model", "crash", "faults", "flips", "fuzz", "schedules"];
+const GROUPS: [&str; 8] = ["model", "crash", "faults", "flips", "jobs", "fuzz", "schedules", "chains"];
 
 const HELP: &str = "\
 Runs random tests of the store for a time and adds a line to tests/ledger.tsv.
@@ -26,8 +27,10 @@ Groups:
   crash      power loss at every mutating file operation
   faults     disks that fail now and then
   flips      every byte of a store's files flipped, files cut and swapped
+  jobs       workers, coordinator, checkpoints, restores and collections on an object store that fails
   fuzz       every fuzz target in turn, from its corpus on (needs cargo-fuzz)
-  schedules  schedules of the threads, one by one (needs RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own)
+  schedules  schedules of a store's threads, one by one (needs RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own)
+  chains     schedules of all that write a job's chain (needs the same)
 
 Options:
   --minutes N   how long (default 10)
@@ -65,9 +68,9 @@ fn main() -> ExitCode {
     }
     let minutes: f64 = value("--minutes").map_or(Ok(10.0), |text| text.parse()).expect("--minutes takes a number");
     let first = value("--seed").map_or_else(clock_seed, |text| text.parse().expect("--seed takes a number"));
-    if (group == "schedules") != cfg!(shuttle) {
+    if ["schedules", "chains"].contains(&group.as_str()) != cfg!(shuttle) {
         eprintln!(
-            "the group schedules, and no other, is built with RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own"
+            "the groups schedules and chains, and no others, are built with RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own"
         );
         return ExitCode::from(2);
     }
@@ -148,7 +151,8 @@ fn soak(group: &str, first: u64, step: u64, end: Instant) -> Tally {
                 tally.operations += 120;
             }),
             "flips" => check_all_damage(variant, seed).map(|damages| tally.images += damages as u64),
-            "schedules" => schedules(seed, &mut tally),
+            "jobs" => jobs(seed, &mut tally),
+            "schedules" | "chains" => schedules(group, seed, &mut tally),
             _ => faults(seed, variant, &mut tally),
         };
         tally.seeds += 1;
@@ -178,15 +182,25 @@ fn faults(seed: u64, variant: &tests::Variant, tally: &mut Tally) -> Result<(), 
         .map_err(|failure| format!("variant {:?}, seed {seed}, {fault:?} 1 in {n}: {failure}", variant.name))
 }
 
+fn jobs(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let key_groups = if seed.is_multiple_of(8) { 32_768 } else { 128 };
+    let options = JobOptions { operations: 120, key_groups, fault_one_in: [0, 10, 40, 200][seed as usize % 4] };
+    tally.operations += options.operations as u64;
+    run_job(seed, options).map(|job| tally.images += job.restores).map_err(|what| format!("{options:?}: {what}"))
+}
+
 #[cfg(shuttle)]
-fn schedules(seed: u64, tally: &mut Tally) -> Result<(), String> {
+fn schedules(group: &str, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let schedules = 100;
     tally.operations += schedules;
-    tests::schedules::explore(seed, schedules as usize)
+    match group {
+        "chains" => tests::chains::explore_chain(seed, schedules as usize, tests::chains::failing_store),
+        _ => tests::schedules::explore(seed, schedules as usize),
+    }
 }
 
 #[cfg(not(shuttle))]
-fn schedules(_seed: u64, _tally: &mut Tally) -> Result<(), String> {
+fn schedules(_group: &str, _seed: u64, _tally: &mut Tally) -> Result<(), String> {
     Err("built without --cfg shuttle".to_owned())
 }
 

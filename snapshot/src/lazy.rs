@@ -1,0 +1,360 @@
+//! Runs that serve before they are here: pieces are fetched when they are first read, the rest in the background.
+//!
+//! ```text
+//!   store ──ensure(range)──► LazyRun ──missing chunks──► Fetcher (threads of its own) ──range GET──► parcel
+//!            blocks                      bitmap ◄── sparse file ◄──── checked, decompressed ────────────┘
+//! ```
+//!
+//! A [`LazyRun`] is a [`Source`]: the store opens it as any run, reads its footer and directory, and serves. What is read first is
+//! fetched first: a fetcher's background work waits while somebody waits for a chunk. When every chunk is here and the digest of
+//! the whole agrees, the file gets the run's name in the pool.
+//!
+//! `ensure` blocks the thread that calls it, on a condition and never on a runtime; requests are made by the fetcher's own
+//! threads. From any thread. One lock a run, held for bookkeeping and never over a request or a file.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bedload_lsm::fs::{Source, SparseFile};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::ShippedRun;
+use crate::local::LocalPool;
+use crate::manifest::{ClaimedRun, Hex};
+use crate::parcel::{CHUNK_BYTES, chunk_count, chunk_range};
+
+/// How many chunks the background fetches in one request.
+const BACKGROUND_CHUNKS: u64 = 64;
+
+/// How many chunks are fetched for a reader at least: neighbours are likely to be read next, and a request costs its latency.
+const READER_CHUNKS: u64 = 4;
+
+/// How many requests of the background are on their way at once.
+const BACKGROUND_REQUESTS: usize = 4;
+
+/// Threads that fetch for lazy runs. Dropped, they end with what they are doing.
+pub struct Fetcher {
+    runtime: Option<Runtime>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// How many readers wait: the background stands back meanwhile.
+    waiting: AtomicUsize,
+    background: Semaphore,
+    progress: Progress,
+}
+
+/// How far the background is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    total_bytes: AtomicU64,
+    here_bytes: AtomicU64,
+    fetched_parcel_bytes: AtomicU64,
+}
+
+impl Progress {
+    /// The length of all runs.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How much of that is on this machine.
+    pub fn here_bytes(&self) -> u64 {
+        self.here_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that went over the network.
+    pub fn fetched_parcel_bytes(&self) -> u64 {
+        self.fetched_parcel_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Fetcher {
+    /// Starts `threads` of them.
+    ///
+    /// # Errors
+    /// `Retry` when the system has no threads left.
+    pub fn start(threads: usize) -> Result<Fetcher> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("bedload-fetch")
+            .enable_all()
+            .build()
+            .map_err(|cause| Error::new(ErrorKind::Retry, format!("start threads that fetch: {cause}")))?;
+        let background = Semaphore::new(BACKGROUND_REQUESTS);
+        let shared = Shared { waiting: AtomicUsize::new(0), background, progress: Progress::default() };
+        Ok(Fetcher { runtime: Some(runtime), shared: Arc::new(shared) })
+    }
+
+    /// How far the background is.
+    pub fn progress(&self) -> &Progress {
+        &self.shared.progress
+    }
+
+    /// Where its work runs.
+    pub(crate) fn handle(&self) -> &tokio::runtime::Handle {
+        self.runtime.as_ref().expect("it is taken by drop alone").handle()
+    }
+
+    /// A run that is fetched as it is read. `shipped` is its parcel.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub(crate) fn lazy_run(&self, run: &ClaimedRun, shipped: ShippedRun, pool: &LocalPool) -> Result<Arc<LazyRun>> {
+        let file = pool.create_sparse(run.parcel.run, run.bytes)?;
+        let count = chunk_count(run.bytes);
+        let here = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        self.shared.progress.total_bytes.fetch_add(run.bytes, Ordering::Relaxed);
+        Ok(Arc::new(LazyRun {
+            run: *run,
+            path: pool.unfinished(run.parcel.run),
+            shipped,
+            pool: pool.clone(),
+            file,
+            here,
+            is_complete: AtomicBool::new(false),
+            state: Mutex::new(State { missing: count, fetching: Vec::new(), failed: None }),
+            arrived: Condvar::new(),
+            shared: Arc::clone(&self.shared),
+            handle: self.handle().clone(),
+        }))
+    }
+
+    /// Fetches all of `runs` in the background, one after the other; `done` hears of the end.
+    pub(crate) fn fetch_rest(&self, runs: Vec<Arc<LazyRun>>, done: impl FnOnce(Result<()>) + Send + 'static) {
+        self.handle().spawn(async move {
+            let mut result = Ok(());
+            for run in runs {
+                let fetched = run.fetch_all().await;
+                result = result.and(fetched);
+            }
+            done(result);
+        });
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // May be dropped inside of a runtime, where waiting is not allowed.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Fetcher").field("progress", self.progress()).finish_non_exhaustive()
+    }
+}
+
+/// A run whose bytes arrive as they are read.
+pub(crate) struct LazyRun {
+    run: ClaimedRun,
+    path: PathBuf,
+    shipped: ShippedRun,
+    pool: LocalPool,
+    file: Arc<dyn SparseFile>,
+    /// A bit for each chunk; set when its bytes stand in the file.
+    here: Vec<AtomicU64>,
+    is_complete: AtomicBool,
+    state: Mutex<State>,
+    /// Told when chunks have arrived, or have not.
+    arrived: Condvar,
+    shared: Arc<Shared>,
+    handle: tokio::runtime::Handle,
+}
+
+struct State {
+    /// How many chunks are not here.
+    missing: u64,
+    /// Chunks that somebody is fetching.
+    fetching: Vec<Range<u64>>,
+    /// Why the last fetch failed; the next one clears it.
+    failed: Option<Error>,
+}
+
+impl LazyRun {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_here(&self, chunk: u64) -> bool {
+        let word = self.here[(chunk / 64) as usize].load(Ordering::Acquire);
+        word >> (chunk % 64) & 1 == 1
+    }
+
+    /// The first of `chunks` that is not here.
+    fn first_missing(&self, chunks: Range<u64>) -> Option<u64> {
+        chunks.into_iter().find(|chunk| !self.is_here(*chunk))
+    }
+
+    /// Fetches some chunks, checks them, puts them into the file, and tells who waits.
+    async fn fetch(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
+        let fetched = self.fetch_into_file(&chunks).await;
+        let mut arrived = 0;
+        {
+            let mut state = self.state();
+            state.fetching.retain(|range| *range != chunks);
+            match &fetched {
+                Ok(()) => {
+                    for chunk in chunks.clone().filter(|chunk| !self.is_here(*chunk)).collect::<Vec<_>>() {
+                        self.here[(chunk / 64) as usize].fetch_or(1 << (chunk % 64), Ordering::Release);
+                        state.missing -= 1;
+                        let range = chunk_range(self.run.bytes, chunk);
+                        arrived += range.end - range.start;
+                    }
+                    state.failed = None;
+                }
+                Err(error) => state.failed = Some(error.clone()),
+            }
+        }
+        self.shared.progress.here_bytes.fetch_add(arrived, Ordering::Relaxed);
+        self.arrived.notify_all();
+        fetched
+    }
+
+    async fn fetch_into_file(self: &Arc<Self>, chunks: &Range<u64>) -> Result<()> {
+        let bytes = self.shipped.chunks(chunks.clone()).await?;
+        self.shared
+            .progress
+            .fetched_parcel_bytes
+            .fetch_add(self.shipped.stored_bytes(chunks.clone()), Ordering::Relaxed);
+        let (run, offset) = (Arc::clone(self), chunks.start * CHUNK_BYTES);
+        let written = tokio::task::spawn_blocking(move || run.file.write_at(&bytes, offset)).await;
+        written.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing fetched chunks: {cause}")))?
+    }
+
+    /// Fetches whatever is missing, verifies the whole, and gives the file its name.
+    async fn fetch_all(self: &Arc<Self>) -> Result<()> {
+        let count = chunk_count(self.run.bytes);
+        let mut next = 0;
+        while let Some(first) = self.first_missing(next..count) {
+            let chunks = first..count.min(first + BACKGROUND_CHUNKS);
+            let permit = self.shared.background.acquire().await;
+            while self.shared.waiting.load(Ordering::Acquire) > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            self.fetch(chunks.clone()).await?;
+            drop(permit);
+            next = chunks.end;
+        }
+        let run = Arc::clone(self);
+        let verified = tokio::task::spawn_blocking(move || run.settle()).await;
+        verified.map_err(|cause| Error::new(ErrorKind::Bug, format!("verifying a fetched run: {cause}")))?
+    }
+
+    /// Compares the digest of the whole and gives the file its name.
+    fn settle(&self) -> Result<()> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; CHUNK_BYTES as usize];
+        for chunk in 0..chunk_count(self.run.bytes) {
+            let range = chunk_range(self.run.bytes, chunk);
+            let part = &mut buffer[..(range.end - range.start) as usize];
+            self.file.read_exact_at(part, range.start)?;
+            hasher.update(part);
+        }
+        let found = Hex(*hasher.finalize().as_bytes());
+        if found != self.run.digest {
+            let what = format_args!("digest {found}, expected {}", self.run.digest);
+            return Err(Error::damaged(&self.path, 0, what));
+        }
+        self.file.sync_data()?;
+        self.pool.settle(self.run.parcel.run)?;
+        self.is_complete.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Fetches some chunks for somebody who will read them soon.
+    pub async fn bring(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
+        self.fetch(chunks).await
+    }
+
+    /// Waits until some chunks are here, and has them fetched.
+    fn wait_for(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
+        let _waiting = Waiting::new(&self.shared);
+        let count = chunk_count(self.run.bytes);
+        let mut tries = 0;
+        let mut state = self.state();
+        while let Some(first) = self.first_missing(chunks.clone()) {
+            if let Some(error) = state.failed.take() {
+                tries += 1;
+                if tries > 1 || error.kind() != ErrorKind::Retry {
+                    return Err(error);
+                }
+            }
+            if !state.fetching.iter().any(|range| range.contains(&first)) {
+                let wanted = first..count.min(chunks.end.max(first + READER_CHUNKS));
+                state.fetching.push(wanted.clone());
+                let run = Arc::clone(self);
+                // What it says is told by the condition.
+                self.handle.spawn(async move { run.fetch(wanted).await.ok() });
+            }
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+}
+
+/// Counts a waiting reader for as long as it lives.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared) -> Waiting<'a> {
+        shared.waiting.fetch_add(1, Ordering::AcqRel);
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A lazy run as the store holds it.
+#[derive(Debug)]
+pub(crate) struct LazySource(pub Arc<LazyRun>);
+
+impl Source for LazySource {
+    fn bytes(&self) -> u64 {
+        self.0.run.bytes
+    }
+
+    fn read_exact_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
+        self.ensure(offset..offset.saturating_add(into.len() as u64))?;
+        self.0.file.read_exact_at(into, offset)
+    }
+
+    fn ensure(&self, range: Range<u64>) -> Result<()> {
+        if self.0.is_complete.load(Ordering::Acquire) || range.is_empty() {
+            return Ok(());
+        }
+        let last = range.end.min(self.0.run.bytes).div_ceil(CHUNK_BYTES);
+        let chunks = range.start / CHUNK_BYTES..last;
+        match self.0.first_missing(chunks.clone()) {
+            None => Ok(()),
+            Some(_) => self.0.wait_for(chunks),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.0.is_complete.load(Ordering::Acquire)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl fmt::Debug for LazyRun {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "LazyRun({}, {} chunks missing)", self.run.parcel.run, self.state().missing)
+    }
+}
