@@ -9,7 +9,7 @@ use bedload_lsm::{Error, Store};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation};
 use bedload_snapshot::{
     Base, Epoch, ErrorKind, Fetcher, JobName, KeyGroups, LocalPool, Patience, Repo, RepoOptions, RestoreOptions, Start,
-    Worker, WorkerName, restore_lazily,
+    Worker, WorkerName, restore, restore_lazily,
 };
 use tests::{GroupedKeys, Random};
 use tokio::runtime::Runtime;
@@ -63,11 +63,12 @@ impl Scene {
             store.put(&key(number), &value(number))?;
         }
         store.flush()?;
-        let worker = scene.worker()?;
+        let worker = scene.worker()?.keep_copies(&scene.pool("kept")?);
         let mut epoch = scene.runtime.block_on(Epoch::start(&scene.repo, &scene.job, 8, "test"))?;
         let barrier = scene.runtime.block_on(epoch.begin())?;
         let (claim, _) = scene.runtime.block_on(worker.ship(store.freeze()?, &barrier, 0))?;
         scene.runtime.block_on(epoch.complete(&barrier, vec![claim]))?;
+        scene.runtime.block_on(worker.confirmed(barrier.checkpoint));
         Ok(scene)
     }
 
@@ -78,6 +79,10 @@ impl Scene {
     fn worker(&self) -> Result<Worker, Error> {
         let fs: Arc<dyn Fs> = Arc::new(DiskFs);
         Ok(Worker::new(&self.repo, &self.job, &WorkerName::new("w-0")?, KeyGroups::all(8), fs))
+    }
+
+    fn pool(&self, name: &str) -> Result<LocalPool, Error> {
+        LocalPool::open(Arc::new(DiskFs), self.directory.path().join(name))
     }
 
     fn options(&self) -> RestoreOptions {
@@ -91,7 +96,7 @@ fn a_store_serves_while_the_download_stands_still() -> Result<(), Error> {
     scene.stops.store(true, Ordering::SeqCst);
     let (_, before) = scene.objects.traffic();
     let fetcher = Fetcher::start(2)?;
-    let pool = LocalPool::open(Arc::new(DiskFs), scene.directory.path().join("local"))?;
+    let pool = scene.pool("local")?;
     let (told, ended) = std::sync::mpsc::channel();
     let done = move |result| told.send(result).unwrap();
     let options = scene.options();
@@ -115,7 +120,7 @@ fn a_store_serves_while_the_download_stands_still() -> Result<(), Error> {
 fn a_lazy_restore_ends_whole_and_its_checkpoint_ships_only_what_is_new() -> Result<(), Error> {
     let scene = Scene::new()?;
     let fetcher = Fetcher::start(2)?;
-    let pool = LocalPool::open(Arc::new(DiskFs), scene.directory.path().join("local"))?;
+    let pool = scene.pool("local")?;
     let (told, ended) = std::sync::mpsc::channel();
     let done = move |result| told.send(result).unwrap();
     let options = scene.options();
@@ -143,5 +148,23 @@ fn a_lazy_restore_ends_whole_and_its_checkpoint_ships_only_what_is_new() -> Resu
     }
     let leases = scene.objects.paths().into_iter().filter(|path| path.contains("/leases/")).count();
     assert_eq!(leases, 0, "the lease of the restore has ended");
+    Ok(())
+}
+
+#[test]
+fn a_restore_on_the_same_machine_reads_manifests_alone() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    let (_, before) = scene.objects.traffic();
+    let pool = scene.pool("kept")?;
+    let restored = scene.runtime.block_on(restore(&scene.repo, &scene.job, &scene.options(), &pool))?;
+    let restored = restored.expect("there is a checkpoint");
+    let mut store = scene.store("new")?;
+    restored.adopt(&mut store)?;
+    let (_, after) = scene.objects.traffic();
+    assert_eq!((restored.fetched_bytes, restored.copied_claims()), (0, 1));
+    assert!(after - before < 20_000, "{} bytes were read", after - before);
+    for number in 0..ENTRIES {
+        assert_eq!(store.get(&key(number))?.as_deref(), Some(&value(number)[..]), "{number}");
+    }
     Ok(())
 }

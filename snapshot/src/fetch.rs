@@ -159,7 +159,7 @@ async fn write_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool: &LocalPoo
 }
 
 /// Does what blocks on a thread for that.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing a run: {cause}")))?
+    done.map_err(|cause| Error::new(ErrorKind::Bug, format!("work off the runtime: {cause}")))?
 }

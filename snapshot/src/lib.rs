@@ -104,9 +104,11 @@ pub use lazy::{Fetcher, Progress};
 pub use local::LocalPool;
 pub use manifest::{
     Bound, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
-    Expiry, Fence, Hex, Lease, LiveCompletion, Marker, Pin, Slot, Timings, Void,
+    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Marker, Pin, Slot, Timings, Void,
 };
-pub use names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, Upload, WorkerName};
+pub use names::{
+    Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, RunName, Upload, WorkerName,
+};
 pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient};
 pub use restore::{RestoreOptions, Restored, Start, restore, restore_lazily};
 pub use restore_plan::{PlannedStack, RestorePlan};

@@ -1,18 +1,31 @@
-//! Complete runs on this machine, beside the working state: what was fetched.
+//! Runs and checkpoints on this machine, beside the working state: what was fetched, and copies of what was shipped.
 //!
-//! A file is written under an unfinished name and gets the run's name when its length and digest agree. One process owns a
-//! pool; its files are immutable. From any thread.
+//! ```text
+//! <directory>/<run>.run                a complete run: fetched, or a hard link to a run of the store
+//! <directory>/<run>.unfinished         a run on its way
+//! <directory>/<epoch>-<number>.json    a copy of a checkpoint: which runs, in which stacks
+//! ```
+//!
+//! A file is written under an unfinished name and gets the run's name when its length and digest agree. Copies cost links, and the
+//! space of runs that the store has merged away since. Nothing is synced: a copy says at which start of the machine it was made,
+//! and after another one each run is compared with its digest before it is used. One process owns a pool; its files are
+//! immutable. From any thread.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bedload_lsm::RunId;
-use bedload_lsm::fs::{Appender, Fs, SparseFile};
+use bedload_lsm::fs::{Appender, Fs, ReadMode, SparseFile};
+use bedload_lsm::{RunId, RunRef};
 
 use crate::error::Result;
-use crate::manifest::ClaimedRun;
+use crate::manifest::{Digest, Hex, LocalCopy, LocalRun, MANIFEST_BYTES_MAX, read, write};
+use crate::names::CheckpointId;
 
-/// Complete runs on this machine. On the device of the working directory, so that a store can link them.
+/// Bytes that are hashed at once.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Runs and checkpoints on this machine. On the device of the working directory, so that a store can link them.
 #[derive(Clone, Debug)]
 pub struct LocalPool {
     fs: Arc<dyn Fs>,
@@ -20,19 +33,22 @@ pub struct LocalPool {
 }
 
 impl LocalPool {
-    /// Opens the pool in `directory`, creating it when it does not exist; removes what was left unfinished.
+    /// Opens the pool in `directory`, creating it when it does not exist; removes what was left unfinished, and runs that no copy
+    /// of a checkpoint names.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn open(fs: Arc<dyn Fs>, directory: impl AsRef<Path>) -> Result<LocalPool> {
         let directory = directory.as_ref().to_owned();
         fs.create_dir(&directory)?;
-        for file in fs.read_dir(&directory)? {
+        let pool = LocalPool { fs, directory };
+        for file in pool.fs.read_dir(&pool.directory)? {
             if file.name.ends_with(".unfinished") {
-                fs.remove(&directory.join(&file.name))?;
+                pool.fs.remove(&pool.directory.join(&file.name))?;
             }
         }
-        Ok(LocalPool { fs, directory })
+        pool.sweep()?;
+        Ok(pool)
     }
 
     /// The file of a run, whether it is there or not.
@@ -40,13 +56,28 @@ impl LocalPool {
         self.directory.join(run.file_name())
     }
 
-    /// Whether the run's file is here, with its length.
-    ///
-    /// # Errors
-    /// Those of the file system.
-    pub(crate) fn holds(&self, run: &ClaimedRun) -> Result<bool> {
-        let name = run.parcel.run.file_name();
+    /// Whether a run's file is here, with its length.
+    fn holds(&self, run: &LocalRun) -> Result<bool> {
+        let name = run.run.0.file_name();
         Ok(self.fs.read_dir(&self.directory)?.iter().any(|file| file.name == name && file.bytes == run.bytes))
+    }
+
+    /// Whether a run's file is here, and is what it was: reads all of it.
+    pub(crate) fn holds_whole(&self, run: &LocalRun) -> Result<bool> {
+        if !self.holds(run)? {
+            return Ok(false);
+        }
+        let source = self.fs.open(&self.path(run.run.0), ReadMode::Pread)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut offset = 0;
+        while offset < source.bytes() {
+            let length = usize::try_from(source.bytes() - offset).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            source.read_exact_at(&mut piece[..length], offset)?;
+            hasher.update(&piece[..length]);
+            offset += length as u64;
+        }
+        Ok(Hex(*hasher.finalize().as_bytes()) == run.digest)
     }
 
     /// Starts a run's file.
@@ -79,13 +110,99 @@ impl LocalPool {
         self.fs.remove(&self.unfinished(run))
     }
 
-    /// Removes a run's file; what a store has linked stays there.
-    pub(crate) fn remove(&self, run: RunId) -> Result<()> {
-        self.fs.remove(&self.path(run))
-    }
-
     /// The file of a run that is not complete.
     pub(crate) fn unfinished(&self, run: RunId) -> PathBuf {
         self.directory.join(format!("{run}.unfinished"))
+    }
+
+    /// Links the files of runs into the pool, those that are not in it yet; false when one of them has no file.
+    pub(crate) fn link<'a>(&self, runs: impl Iterator<Item = &'a RunRef>) -> Result<bool> {
+        let names: BTreeSet<String> = self.fs.read_dir(&self.directory)?.into_iter().map(|file| file.name).collect();
+        for run in runs {
+            let Some(path) = run.path() else { return Ok(false) };
+            if !names.contains(&run.id().file_name()) {
+                self.fs.hard_link(path, &self.path(run.id()))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes down a copy whose runs were linked.
+    pub(crate) fn keep(&self, copy: &LocalCopy, nonce: u64) -> Result<()> {
+        let path = self.copy_path(copy.checkpoint);
+        let unfinished = path.with_extension("unfinished");
+        self.fs.remove(&unfinished)?;
+        let mut file = self.fs.create_new(&unfinished)?;
+        file.append(&write(copy, nonce))?;
+        file.finish()?;
+        self.fs.rename(&unfinished, &path)
+    }
+
+    /// The copy of the claim with this digest, if there is one that is whole. `boot` is the present start of the machine: when
+    /// the copy is from an earlier one, every run is compared with its digest. Damaged copies are none.
+    pub(crate) fn find(&self, checkpoint: CheckpointId, claim: Digest, boot: &str) -> Result<Option<LocalCopy>> {
+        let Some(copy) = self.read_copy(checkpoint)? else { return Ok(None) };
+        if copy.claim != claim {
+            return Ok(None);
+        }
+        // Files are not synced; the system keeps them whole for as long as it runs.
+        let is_sure = !boot.is_empty() && copy.boot == boot;
+        for run in &copy.runs {
+            let is_here = if is_sure { self.holds(run)? } else { self.holds_whole(run)? };
+            if !is_here {
+                return Ok(None);
+            }
+        }
+        Ok(Some(copy))
+    }
+
+    /// Forgets all copies but that of `checkpoint`, and runs that it does not name.
+    pub(crate) fn keep_only(&self, checkpoint: CheckpointId) -> Result<()> {
+        for (other, name) in self.copies()? {
+            if other != checkpoint {
+                self.fs.remove(&self.directory.join(name))?;
+            }
+        }
+        self.sweep()
+    }
+
+    /// Removes runs that no copy names; who has opened or linked them keeps them.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let mut named = BTreeSet::new();
+        for (checkpoint, _) in self.copies()? {
+            let copy = self.read_copy(checkpoint)?;
+            named.extend(copy.into_iter().flat_map(|copy| copy.runs).map(|run| run.run.0));
+        }
+        for file in self.fs.read_dir(&self.directory)? {
+            let is_stray = RunId::from_file_name(&file.name).is_some_and(|run| !named.contains(&run));
+            if is_stray {
+                self.fs.remove(&self.directory.join(&file.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copies(&self) -> Result<Vec<(CheckpointId, String)>> {
+        let parse = |name: String| Some((name.strip_suffix(".json")?.parse().ok()?, name));
+        Ok(self.fs.read_dir(&self.directory)?.into_iter().filter_map(|file| parse(file.name)).collect())
+    }
+
+    fn copy_path(&self, checkpoint: CheckpointId) -> PathBuf {
+        self.directory.join(format!("{checkpoint}.json"))
+    }
+
+    /// Reads the copy of a checkpoint; one that is damaged, as after a power loss, is none.
+    fn read_copy(&self, checkpoint: CheckpointId) -> Result<Option<LocalCopy>> {
+        let path = self.copy_path(checkpoint);
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let files = self.fs.read_dir(&self.directory)?;
+        let Some(file) = files.iter().find(|file| file.name == name) else { return Ok(None) };
+        if file.bytes > MANIFEST_BYTES_MAX {
+            return Ok(None);
+        }
+        let source = self.fs.open(&path, ReadMode::Pread)?;
+        let mut bytes = vec![0; usize::try_from(source.bytes()).unwrap_or(0)];
+        source.read_exact_at(&mut bytes, 0)?;
+        Ok(read(&bytes, &path.to_string_lossy()).ok())
     }
 }

@@ -166,6 +166,22 @@ hexadecimal! {
     Upload, u32, "8"
 }
 
+/// The name of a run, in manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunName(pub RunId);
+
+impl Serialize for RunName {
+    fn serialize<S: Serializer>(&self, into: S) -> Result<S::Ok, S::Error> {
+        into.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<RunName, D::Error> {
+        String::deserialize(from)?.parse().map(RunName).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A shipped run: which, and which upload of it.
 ///
 /// ```

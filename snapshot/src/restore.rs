@@ -1,6 +1,6 @@
 //! Brings key groups of a checkpoint into a store: fetch, verify, adopt.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bedload_lsm::{AdoptedRun, AdoptedSource, AdoptedStack, RunId, Store};
@@ -8,13 +8,15 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{ShippedRun, fetch_run, read_claim};
+use crate::fetch::{ShippedRun, fetch_run, off_thread, read_claim};
 use crate::key_group::KeyGroups;
 use crate::lazy::{Fetcher, LazyRun, LazySource};
 use crate::lease::HeldLease;
 use crate::local::LocalPool;
-use crate::manifest::{ClaimedRun, Completion, LiveCompletion};
-use crate::names::{CheckpointId, JobName};
+use crate::manifest::{
+    ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, LiveCompletion, LocalCopy, LocalRun,
+};
+use crate::names::{CheckpointId, JobName, RunName};
 use crate::parcel::chunk_count;
 use crate::repo::Repo;
 use crate::restore_plan::{PlannedStack, RestorePlan};
@@ -66,6 +68,8 @@ pub struct Restored {
     /// How many runs were here already.
     pub local_runs: usize,
     pool: LocalPool,
+    /// Copies on this machine of claims of the plan, by claim: their stacks are adopted in the place of the shipped ones.
+    copies: BTreeMap<usize, LocalCopy>,
     /// Runs that are fetched as they are read, by name.
     lazy: BTreeMap<RunId, Arc<LazyRun>>,
 }
@@ -123,13 +127,7 @@ async fn fetch(
     options: &RestoreOptions,
     pool: &LocalPool,
 ) -> Result<Restored> {
-    let plan = read_plan(repo, job, completion, options.groups).await?;
-    let mut missing: Vec<ClaimedRun> = Vec::new();
-    for run in &plan.runs {
-        if !pool.holds(run)? {
-            missing.push(*run);
-        }
-    }
+    let Found { plan, copies, missing } = find(repo, job, completion, options, pool).await?;
     let fetches = missing.iter().map(|run| fetch_run(repo, job, run, pool));
     futures_util::stream::iter(fetches).buffer_unordered(options.runs_at_once.max(1)).try_collect::<()>().await?;
     Ok(Restored {
@@ -138,8 +136,52 @@ async fn fetch(
         local_runs: plan.runs.len() - missing.len(),
         plan,
         pool: pool.clone(),
+        copies,
         lazy: BTreeMap::new(),
     })
+}
+
+/// A plan, and what of it is on this machine.
+struct Found {
+    plan: RestorePlan,
+    copies: BTreeMap<usize, LocalCopy>,
+    /// Runs that have to be fetched.
+    missing: Vec<ClaimedRun>,
+}
+
+async fn find(
+    repo: &Repo,
+    job: &JobName,
+    completion: &Completion,
+    options: &RestoreOptions,
+    pool: &LocalPool,
+) -> Result<Found> {
+    let wanted: Vec<&ClaimRef> =
+        completion.claims.iter().filter(|claim| claim.groups.overlaps(options.groups)).collect();
+    let claims = wanted.iter().map(|claim| read_claim(repo, job, completion.checkpoint, claim));
+    let claims: Vec<_> = futures_util::stream::iter(claims).buffered(CLAIMS_AT_ONCE).try_collect().await?;
+    let plan = RestorePlan::new(&claims, options.groups)?;
+    let mut copies = BTreeMap::new();
+    for (number, claim) in wanted.into_iter().enumerate() {
+        let (pool, boot) = (pool.clone(), repo.ambient().boot());
+        let (checkpoint, digest) = (completion.checkpoint, claim.digest);
+        if let Some(copy) = off_thread(move || pool.find(checkpoint, digest, &boot)).await? {
+            copies.insert(number, copy);
+        }
+    }
+    let used: BTreeSet<usize> = {
+        let stacks = plan.stacks.iter().filter(|stack| !copies.contains_key(&stack.claim));
+        stacks.flat_map(|stack| stack.runs.iter().copied()).collect()
+    };
+    let mut missing = Vec::new();
+    for run in used.into_iter().map(|index| plan.runs[index]) {
+        let (pool, file) =
+            (pool.clone(), LocalRun { run: RunName(run.parcel.run), bytes: run.bytes, digest: run.digest });
+        if !off_thread(move || pool.holds_whole(&file)).await? {
+            missing.push(run);
+        }
+    }
+    Ok(Found { plan, copies, missing })
 }
 
 /// Prepares key groups of a checkpoint to be read before they are here: reads manifests, and of each missing run its chunk
@@ -190,13 +232,7 @@ async fn prepare(
     pool: &LocalPool,
     fetcher: &Fetcher,
 ) -> Result<Restored> {
-    let plan = read_plan(repo, job, completion, options.groups).await?;
-    let mut missing: Vec<ClaimedRun> = Vec::new();
-    for run in &plan.runs {
-        if !pool.holds(run)? {
-            missing.push(*run);
-        }
-    }
+    let Found { plan, copies, missing } = find(repo, job, completion, options, pool).await?;
     let prepare = |run: ClaimedRun| async move {
         let shipped = ShippedRun::open(repo, job, &run).await?;
         let lazy = fetcher.lazy_run(&run, shipped, pool)?;
@@ -213,15 +249,9 @@ async fn prepare(
         local_runs: plan.runs.len() - lazy.len(),
         plan,
         pool: pool.clone(),
+        copies,
         lazy,
     })
-}
-
-async fn read_plan(repo: &Repo, job: &JobName, completion: &Completion, groups: KeyGroups) -> Result<RestorePlan> {
-    let wanted = completion.claims.iter().filter(|claim| claim.groups.overlaps(groups));
-    let claims = wanted.map(|claim| read_claim(repo, job, completion.checkpoint, claim));
-    let claims: Vec<_> = futures_util::stream::iter(claims).buffered(CLAIMS_AT_ONCE).try_collect().await?;
-    RestorePlan::new(&claims, groups)
 }
 
 impl Restored {
@@ -232,6 +262,39 @@ impl Restored {
     /// # Errors
     /// Those of [`Store::adopt`].
     pub fn adopt(&self, store: &mut Store) -> Result<ShippedState> {
+        let mut stacks: Vec<AdoptedStack> = self.shipped_stacks().map(|stack| self.adopted(stack)).collect();
+        stacks.extend(self.copies.values().flat_map(|copy| self.adopted_copy(copy)));
+        let deepest = stacks.iter().map(|stack| stack.runs.len() as u64).max().unwrap_or(0);
+        let oldest = store.adopt(&stacks, &self.plan.clocks)?;
+        let seal = store.freeze()?.seal();
+        self.pool.sweep()?;
+        let newest = (oldest + deepest).saturating_sub(1);
+        let stack = |stack: &PlannedStack| {
+            let is_copied = self.copies.contains_key(&stack.claim);
+            let slices = stack.runs.iter().zip(&stack.bytes).rev().zip(oldest..).map(|((index, bytes), seal)| {
+                // Shipped and copied slices do not cover the same seals one by one, but all together.
+                let (first, last) = if is_copied { (oldest, newest) } else { (seal, seal) };
+                PlanSlice { run: self.plan.runs[*index].parcel.run, first, last, bytes: *bytes }
+            });
+            let mut slices: Vec<PlanSlice> = slices.collect();
+            slices.reverse();
+            PlanStack { range: stack.range.clone(), slices }
+        };
+        let known = self.plan.runs.iter().map(|run| (run.parcel.run, *run)).collect();
+        Ok(ShippedState::new(seal, self.plan.stacks.iter().map(stack).collect(), &known))
+    }
+
+    /// How many of the claims were taken from copies on this machine.
+    pub fn copied_claims(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// The stacks of claims that are not copied here.
+    fn shipped_stacks(&self) -> impl Iterator<Item = &PlannedStack> {
+        self.plan.stacks.iter().filter(|stack| !self.copies.contains_key(&stack.claim))
+    }
+
+    fn adopted(&self, stack: &PlannedStack) -> AdoptedStack {
         let run = |index: &usize| {
             let run = &self.plan.runs[*index];
             let source = match self.lazy.get(&run.parcel.run) {
@@ -240,27 +303,21 @@ impl Restored {
             };
             AdoptedRun { id: run.parcel.run, bytes: run.bytes, digest: run.digest.0, source }
         };
-        let stack = |stack: &PlannedStack| AdoptedStack {
-            range: stack.range.clone(),
-            runs: stack.runs.iter().map(run).collect(),
+        AdoptedStack { range: stack.range.clone(), runs: stack.runs.iter().map(run).collect() }
+    }
+
+    /// The stacks of a copy, clipped to what is wanted.
+    fn adopted_copy(&self, copy: &LocalCopy) -> Vec<AdoptedStack> {
+        let keys = self.plan.groups.keys();
+        let run = |slice: &ClaimedSlice| {
+            let run = copy.runs[slice.run as usize];
+            let source = AdoptedSource::File(self.pool.path(run.run.0));
+            AdoptedRun { id: run.run.0, bytes: run.bytes, digest: run.digest.0, source }
         };
-        let stacks: Vec<AdoptedStack> = self.plan.stacks.iter().map(stack).collect();
-        let oldest = store.adopt(&stacks, &self.plan.clocks)?;
-        let seal = store.freeze()?.seal();
-        for run in self.plan.runs.iter().filter(|run| !self.lazy.contains_key(&run.parcel.run)) {
-            self.pool.remove(run.parcel.run)?;
-        }
-        let slice = |((index, bytes), seal): ((&usize, &u64), u64)| {
-            let run = self.plan.runs[*index].parcel.run;
-            PlanSlice { run, first: seal, last: seal, bytes: *bytes }
+        let stack = |stack: &ClaimedStack| AdoptedStack {
+            range: stack.range().intersect(&keys),
+            runs: stack.slices.iter().map(run).collect(),
         };
-        let stack = |stack: &PlannedStack| {
-            let oldest_first = stack.runs.iter().zip(&stack.bytes).rev().zip(oldest..);
-            let mut slices: Vec<PlanSlice> = oldest_first.map(slice).collect();
-            slices.reverse();
-            PlanStack { range: stack.range.clone(), slices }
-        };
-        let known = self.plan.runs.iter().map(|run| (run.parcel.run, *run)).collect();
-        Ok(ShippedState::new(seal, self.plan.stacks.iter().map(stack).collect(), &known))
+        copy.stacks.iter().map(stack).filter(|stack| !stack.range.is_empty()).collect()
     }
 }

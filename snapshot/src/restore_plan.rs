@@ -31,6 +31,8 @@ pub struct RestorePlan {
 pub struct PlannedStack {
     /// The keys.
     pub range: KeyRange,
+    /// Which of the claims it comes from.
+    pub claim: usize,
     /// Places in the plan's `runs`, newest first.
     pub runs: Vec<usize>,
     /// About how many bytes of each run are inside, as the claim tells.
@@ -45,10 +47,10 @@ impl RestorePlan {
     pub fn new(claims: &[Claim], wanted: KeyGroups) -> Result<RestorePlan> {
         check_coverage(claims, wanted)?;
         let mut known: BTreeMap<RunId, ClaimedRun> = BTreeMap::new();
-        let mut stacks: Vec<(KeyRange, Vec<(RunId, u64)>)> = Vec::new();
+        let mut stacks: Vec<(KeyRange, usize, Vec<(RunId, u64)>)> = Vec::new();
         let mut clocks = Clocks::default();
         let mut clipped: BTreeMap<RunId, bool> = BTreeMap::new();
-        for claim in claims {
+        for (number, claim) in claims.iter().enumerate() {
             let Some(groups) = claim.groups.intersect(wanted) else { continue };
             clocks.advance_all(&claim.clocks());
             let keys = groups.keys();
@@ -68,13 +70,14 @@ impl RestorePlan {
                     *clipped.entry(run.parcel.run).or_default() |= clip != range;
                 }
                 let run = |slice: &ClaimedSlice| (claim.runs[slice.run as usize].parcel.run, slice.bytes);
-                stacks.push((clip, stack.slices.iter().map(run).collect()));
+                stacks.push((clip, number, stack.slices.iter().map(run).collect()));
             }
         }
         stacks.sort_by(|left, right| left.0.start.cmp(&right.0.start));
         let place: BTreeMap<RunId, usize> = known.keys().copied().zip(0..).collect();
-        let stacks = stacks.into_iter().map(|(range, runs)| PlannedStack {
+        let stacks = stacks.into_iter().map(|(range, claim, runs)| PlannedStack {
             range,
+            claim,
             runs: runs.iter().map(|(run, _)| place[run]).collect(),
             bytes: runs.iter().map(|(_, bytes)| *bytes).collect(),
         });

@@ -69,6 +69,8 @@ pub struct JobTally {
     pub rebased_tiles: u64,
     /// Runs that were uploaded to shorten stacks.
     pub shortening_runs: u64,
+    /// Claims that were taken from copies on the worker's machine.
+    pub copied_claims: u64,
     /// Restores that were compared.
     pub restores: u64,
     /// Objects that were collected.
@@ -107,6 +109,8 @@ struct Job {
     random: Random,
     epoch: Option<Epoch>,
     workers: Vec<Member>,
+    /// The disks of the machines, by worker.
+    machines: Vec<MemoryFs>,
     state: State,
     /// The state at each checkpoint that was frozen.
     frozen: BTreeMap<CheckpointId, State>,
@@ -146,6 +150,7 @@ impl Job {
             random: Random::new(seed),
             epoch: None,
             workers: Vec::new(),
+            machines: Vec::new(),
             state: State::new(),
             frozen: BTreeMap::new(),
             completed: BTreeSet::new(),
@@ -194,8 +199,8 @@ impl Job {
         if bearable { Ok(()) } else { Err(unexpected(error)) }
     }
 
-    fn open_store(&mut self) -> Checked<(Store, Env, Arc<dyn Fs>)> {
-        let fs: Arc<dyn Fs> = Arc::new(MemoryFs::new());
+    fn open_store(&mut self, machine: &MemoryFs) -> Checked<(Store, Env, Arc<dyn Fs>)> {
+        let fs: Arc<dyn Fs> = Arc::new(machine.clone());
         self.openings += 1;
         let opening = std::sync::atomic::AtomicU64::new(self.openings << 10);
         let env = Env::builder()
@@ -212,7 +217,8 @@ impl Job {
         tuning.section_bytes = 1 << 10;
         tuning.tile_bytes_max = 16 << 10;
         tuning.fan_in = 3;
-        let store = Store::options().env(&env).tuning(tuning).shape(GroupedKeys).open("state");
+        let store =
+            Store::options().env(&env).tuning(tuning).shape(GroupedKeys).open(format!("state-{}", self.openings));
         Ok((store.map_err(|error| unexpected(&error))?, env, fs))
     }
 
@@ -229,7 +235,10 @@ impl Job {
         let mut from = None;
         for index in 0..count {
             let groups = KeyGroups::of_worker(self.options.key_groups, count, index);
-            let Some((member, checkpoint)) = self.restore(groups, Start::LatestOrEmpty, index)? else { return Ok(()) };
+            let machine = self.machine(index as usize);
+            let Some((member, checkpoint)) = self.restore(groups, Start::LatestOrEmpty, index, &machine)? else {
+                return Ok(());
+            };
             members.push(member);
             from = checkpoint;
         }
@@ -239,7 +248,42 @@ impl Job {
         }
         self.epoch = Some(epoch);
         self.workers = members;
-        Ok(())
+        self.check_workers()
+    }
+
+    /// What the workers hold together is the state.
+    fn check_workers(&mut self) -> Checked {
+        let mut found = State::new();
+        for member in &mut self.workers {
+            found.extend(contents(&mut member.store).map_err(|error| unexpected(&error))?);
+        }
+        if found == self.state {
+            return Ok(());
+        }
+        let wrong = self.state.iter().find(|(key, value)| found.get(*key) != Some(*value));
+        Err(format!(
+            "{} workers hold {} entries, expected {}; {wrong:?}",
+            self.workers.len(),
+            found.len(),
+            self.state.len()
+        ))
+    }
+
+    /// The machine of a worker: the one it had, the same after a power loss, or a new one.
+    fn machine(&mut self, index: usize) -> MemoryFs {
+        while self.machines.len() <= index {
+            self.machines.push(MemoryFs::new());
+        }
+        match self.random.below(8) {
+            0 => self.machines[index] = MemoryFs::new(),
+            1 => {
+                let mut random = self.random.clone();
+                self.machines[index] = self.machines[index].crash_image(&mut || random.draw());
+                self.ambient.reboot();
+            }
+            _ => {}
+        }
+        self.machines[index].clone()
     }
 
     /// A worker with these key groups of a checkpoint; `None` when faults were in the way.
@@ -248,12 +292,13 @@ impl Job {
         groups: KeyGroups,
         start: Start,
         index: u32,
+        machine: &MemoryFs,
     ) -> Checked<Option<(Member, Option<CheckpointId>)>> {
-        let (mut store, env, fs) = self.open_store()?;
+        let (mut store, env, fs) = self.open_store(machine)?;
         let name = WorkerName::new(&format!("w-{index}")).expect("a fine name");
         let options = self.options.ship_options();
-        let worker = Worker::new(&self.repo, &self.name, &name, groups, Arc::clone(&fs)).ship_options(options);
         let pool = LocalPool::open(Arc::clone(&fs), "local").map_err(|error| unexpected(&error))?;
+        let worker = Worker::new(&self.repo, &self.name, &name, groups, fs).ship_options(options).keep_copies(&pool);
         let options = RestoreOptions { start, groups, holder: name.to_string(), runs_at_once: 1 };
         let restored = self.runtime.block_on(restore(&self.repo, &self.name, &options, &pool));
         let restored: Option<Restored> = match restored {
@@ -265,6 +310,7 @@ impl Job {
             let state = restored.adopt(&mut store).map_err(|error| unexpected(&error))?;
             worker.restored(restored.checkpoint, state);
             checkpoint = Some(restored.checkpoint);
+            self.tally.copied_claims += restored.copied_claims() as u64;
         }
         Ok(Some((Member { store, env, worker }, checkpoint)))
     }
@@ -489,7 +535,7 @@ impl Job {
         let index = self.random.below(u64::from(count)) as u32;
         let groups = KeyGroups::of_worker(self.options.key_groups, count, index);
         let faults = std::mem::replace(&mut self.options.fault_one_in, 0);
-        let restored = self.restore(groups, Start::At(checkpoint), index);
+        let restored = self.restore(groups, Start::At(checkpoint), index, &MemoryFs::new());
         self.options.fault_one_in = faults;
         let (mut member, _) = restored?.expect("nothing fails now");
         let found = contents(&mut member.store).map_err(|error| unexpected(&error))?;

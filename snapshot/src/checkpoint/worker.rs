@@ -10,8 +10,11 @@ use super::Barrier;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
-use crate::manifest::{Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Timings, digest_of};
-use crate::names::{Attempt, CheckpointId, JobName, ObjectName, WorkerName};
+use crate::local::LocalPool;
+use crate::manifest::{
+    Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Hex, LocalCopy, LocalRun, Timings, digest_of,
+};
+use crate::names::{Attempt, CheckpointId, JobName, ObjectName, RunName, WorkerName};
 use crate::repo::{Published, Repo};
 use crate::seeded::{Bug, is_seeded};
 use crate::ship::{ShipOptions, ShippedState, upload_runs};
@@ -28,6 +31,8 @@ pub struct Worker {
     groups: KeyGroups,
     fs: Arc<dyn Fs>,
     options: ShipOptions,
+    /// Where copies of checkpoints are kept.
+    pool: Option<LocalPool>,
     shipped: Mutex<Shipped>,
 }
 
@@ -69,6 +74,7 @@ impl Worker {
             groups,
             fs,
             options: ShipOptions::default(),
+            pool: None,
             shipped: Mutex::new(Shipped::default()),
         }
     }
@@ -76,6 +82,13 @@ impl Worker {
     /// How runs are sent.
     pub fn ship_options(mut self, options: ShipOptions) -> Worker {
         self.options = options;
+        self
+    }
+
+    /// Keeps a copy of the last confirmed checkpoint in `pool`, by links: a worker that starts again on this machine takes it
+    /// instead of the download. It must lie on the device of the store.
+    pub fn keep_copies(mut self, pool: &LocalPool) -> Worker {
+        self.pool = Some(pool.clone());
         self
     }
 
@@ -108,17 +121,36 @@ impl Worker {
         let stacks = tokio::task::spawn_blocking(move || frozen.wait()).await;
         let stacks = stacks.map_err(|cause| Error::new(ErrorKind::Bug, format!("waiting for a flush: {cause}")))??;
         let flushed = clock();
-        let (state, report) = self.upload(&stacks, barrier).await?;
-        let timings =
-            Timings { pause_us, flush_us: flushed - start, upload_us: clock() - flushed, ..Timings::default() };
-        Ok((self.claim(&stacks, state, barrier, timings).await?, report))
+        let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base.checkpoint).cloned());
+        let local = LocalState::new(&stacks, self.groups, base.as_ref());
+        // Without a copy the next start is slower, and nothing else.
+        let is_linked = self.pool.as_ref().is_some_and(|pool| pool.link(local.tile_runs()).unwrap_or(false));
+        let linked = clock();
+        let (state, report) = self.upload(&stacks, &local, base.as_ref(), barrier).await?;
+        let timings = Timings {
+            pause_us,
+            flush_us: flushed - start,
+            link_us: linked - flushed,
+            upload_us: clock() - linked,
+            verify_us: 0,
+        };
+        let claim = self.claim(&stacks, state, barrier, timings).await?;
+        if let Some(pool) = self.pool.as_ref().filter(|_| is_linked) {
+            let copy = local.copy(&self.job, barrier.checkpoint, &claim, self.repo.ambient().boot());
+            pool.keep(&copy, self.repo.ambient().random()).ok();
+        }
+        Ok((claim, report))
     }
 
     /// Uploads what the repo lacks of a frozen state; gives what it has then.
-    async fn upload(&self, stacks: &FrozenStacks, barrier: &Barrier) -> Result<(ShippedState, ShipReport)> {
-        let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base.checkpoint).cloned());
-        let local = LocalState::new(stacks, self.groups, base.as_ref());
-        let mut known = base.as_ref().map(|base| base.runs.clone()).unwrap_or_default();
+    async fn upload(
+        &self,
+        stacks: &FrozenStacks,
+        local: &LocalState,
+        base: Option<&ShippedState>,
+        barrier: &Barrier,
+    ) -> Result<(ShippedState, ShipReport)> {
+        let mut known = base.map(|base| base.runs.clone()).unwrap_or_default();
         let orphans: Vec<ClaimedRun> = {
             let shipped = self.shipped();
             let is_wanted =
@@ -127,7 +159,7 @@ impl Worker {
         };
         let young = self.young(orphans, barrier).await?;
         known.extend(young.into_iter().map(|run| (run.parcel.run, run)));
-        let plan = local.plan(base.as_ref(), &known, &self.options);
+        let plan = local.plan(base, &known, &self.options);
         let lacking: Vec<RunRef> = plan.uploads.iter().map(|run| local.runs[run].clone()).collect();
         let uploaded = upload_runs(&self.repo, &self.job, &self.fs, &lacking, &self.options).await?;
         self.shipped().orphans.extend(uploaded.iter().map(|run| (run.parcel.run, *run)));
@@ -218,6 +250,10 @@ impl Worker {
             shipped.orphans.retain(|run, _| !runs.contains(run));
             seal
         };
+        if let Some(pool) = &self.pool {
+            // What stays is removed the next time.
+            pool.keep_only(checkpoint).ok();
+        }
         self.end_leases(checkpoint).await;
         seal
     }
@@ -287,6 +323,26 @@ impl LocalState {
             deltas.iter().map(delta).collect()
         });
         LocalState { tiles, deltas, runs }
+    }
+
+    /// The runs of the local stacks.
+    fn tile_runs(&self) -> impl Iterator<Item = &RunRef> {
+        let runs: BTreeSet<RunId> = self.tiles.iter().flat_map(|tile| &tile.slices).map(|slice| slice.run).collect();
+        self.runs.iter().filter(move |(id, _)| runs.contains(id)).map(|(_, run)| run)
+    }
+
+    /// What is written down of a copy on this machine.
+    fn copy(&self, job: &JobName, checkpoint: CheckpointId, claim: &ClaimRef, boot: String) -> LocalCopy {
+        let runs: Vec<LocalRun> = self
+            .tile_runs()
+            .map(|run| LocalRun { run: RunName(run.id()), bytes: run.bytes(), digest: Hex(*run.digest()) })
+            .collect();
+        let place: BTreeMap<RunId, u32> = runs.iter().map(|run| run.run.0).zip(0..).collect();
+        let slice = |slice: &PlanSlice| ClaimedSlice { run: place[&slice.run], bytes: slice.bytes };
+        let filled = self.tiles.iter().filter(|tile| !tile.slices.is_empty());
+        let stacks =
+            filled.map(|tile| ClaimedStack::new(&tile.range, tile.slices.iter().map(slice).collect())).collect();
+        LocalCopy { job: job.clone(), checkpoint, claim: claim.digest, groups: claim.groups, boot, runs, stacks }
     }
 
     fn plan(

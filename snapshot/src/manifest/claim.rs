@@ -139,23 +139,28 @@ impl Manifest for Claim {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Some(format!("run {} is named twice", twice[0]));
         }
-        let keys = self.groups.keys();
-        let mut last_end = Some(Vec::new());
-        for stack in &self.stacks {
-            let range = stack.range();
-            if range.is_empty() || !keys.covers(&range) {
-                return Some(format!("stack of {range:?} in a claim of key groups {}", self.groups));
-            }
-            if last_end.is_none_or(|end| end > range.start) {
-                return Some(format!("stack of {range:?} starts inside the one before"));
-            }
-            if let Some(slice) = stack.slices.iter().find(|slice| slice.run as usize >= self.runs.len()) {
-                return Some(format!("run {} of {} in the stack of {range:?}", slice.run, self.runs.len()));
-            }
-            last_end = range.end;
-        }
-        None
+        stacks_fault(self.groups, &self.stacks, self.runs.len())
     }
+}
+
+/// What is wrong with stacks of these key groups whose slices name one of `runs` runs, in words.
+pub(super) fn stacks_fault(groups: KeyGroups, stacks: &[ClaimedStack], runs: usize) -> Option<String> {
+    let keys = groups.keys();
+    let mut last_end = Some(Vec::new());
+    for stack in stacks {
+        let range = stack.range();
+        if range.is_empty() || !keys.covers(&range) {
+            return Some(format!("stack of {range:?} in a claim of key groups {}", groups));
+        }
+        if last_end.is_none_or(|end| end > range.start) {
+            return Some(format!("stack of {range:?} starts inside the one before"));
+        }
+        if let Some(slice) = stack.slices.iter().find(|slice| slice.run as usize >= runs) {
+            return Some(format!("run {} of {} in the stack of {range:?}", slice.run, runs));
+        }
+        last_end = range.end;
+    }
+    None
 }
 
 /// The bound of a key range; hexadecimal in a manifest.

@@ -16,6 +16,7 @@
 mod chain;
 mod claim;
 mod lease;
+mod local;
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,6 +29,7 @@ use serde_json::value::RawValue;
 pub use self::chain::{Boundary, ClaimRef, Completion, Event, Expiry, Fence, LiveCompletion, Slot, Void};
 pub use self::claim::{Bound, Claim, ClaimedRun, ClaimedSlice, ClaimedStack, Timings};
 pub use self::lease::{Deletions, Lease, Marker, Pin};
+pub use self::local::{LocalCopy, LocalRun};
 use crate::error::{Error, ErrorKind, Result, damaged};
 
 /// How long a manifest may be.

@@ -16,6 +16,9 @@ pub trait Ambient: Send + Sync + fmt::Debug {
     /// A random number.
     fn random(&self) -> u64;
 
+    /// Names the start of this machine: another name after a power loss. Empty where it is not known.
+    fn boot(&self) -> String;
+
     /// Resolves when `duration` is over.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
@@ -48,6 +51,12 @@ impl Ambient for SystemAmbient {
         use std::hash::{BuildHasher, Hasher};
         // Each state of these hashers is keyed by the system's randomness and a counter.
         std::collections::hash_map::RandomState::new().build_hasher().finish()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a file of the kernel is no file of ours")]
+    fn boot(&self) -> String {
+        let text = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        String::from_utf8_lossy(&text).trim().to_owned()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

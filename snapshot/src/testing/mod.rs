@@ -29,13 +29,19 @@ const POLLS: u32 = 3;
 /// Time that stands still until a test moves it, and randomness from a seed.
 pub struct TestAmbient {
     now_ms: AtomicU64,
+    boot: AtomicU64,
     random: Mutex<u64>,
 }
 
 impl TestAmbient {
     /// Randomness from `seed`; the time is one second behind 1970.
     pub fn new(seed: u64) -> TestAmbient {
-        TestAmbient { now_ms: AtomicU64::new(1_000), random: Mutex::new(seed) }
+        TestAmbient { now_ms: AtomicU64::new(1_000), boot: AtomicU64::new(1), random: Mutex::new(seed) }
+    }
+
+    /// Starts the machine anew.
+    pub fn reboot(&self) {
+        self.boot.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Moves time on.
@@ -66,6 +72,10 @@ impl Ambient for TestAmbient {
         let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    fn boot(&self) -> String {
+        self.boot.load(Ordering::SeqCst).to_string()
     }
 
     fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
