@@ -116,8 +116,8 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64)
     let epoch = chain.state().epoch();
     let mut roots: BTreeMap<u64, Completion> = chain.state().live().clone();
     let listed = repo.list(&Folder::Job.path(job), None).await?;
-    let leases = read_all::<Lease>(repo, &Folder::Leases.path(job)).await?;
-    let pins = read_all::<Pin>(repo, &Folder::Pins.path(job)).await?;
+    let leases = repo.read_folder::<Lease>(&Folder::Leases.path(job)).await?;
+    let pins = repo.read_folder::<Pin>(&Folder::Pins.path(job)).await?;
     let behind = chain.catch_up_seeing().await?.ok_or_else(|| {
         Error::new(ErrorKind::Retry, format!("job {job}: a boundary was made meanwhile; collect again"))
     })?;
@@ -225,30 +225,6 @@ async fn deletable_slots(repo: &Repo, job: &JobName, listed: &[Listed], now_ms: 
     let name = ObjectName::Boundary(job.clone(), number);
     let found = repo.read_manifest::<Boundary>(&name).await?;
     Ok(found.map_or((0, 0), |(boundary, _)| (number, boundary.start)))
-}
-
-/// Reads every manifest of a folder; those that are gone meanwhile are left out.
-async fn read_all<T: crate::manifest::Manifest>(
-    repo: &Repo,
-    folder: &object_store::path::Path,
-) -> Result<Vec<(ObjectName, T, u64)>> {
-    let names: Vec<ObjectName> = {
-        let listed = repo.list(folder, None).await?;
-        let parse = |object: Listed| {
-            ObjectName::parse(&object.path).ok_or_else(|| {
-                let message = "this is named like nothing of ours, among objects that keep others: nothing is deleted";
-                Error::at(ErrorKind::Fix, format!("{repo}/{}", object.path), None, message)
-            })
-        };
-        listed.into_iter().map(parse).collect::<Result<_>>()?
-    };
-    let read = |name: ObjectName| async move {
-        let found = repo.read_manifest::<T>(&name).await?;
-        Ok::<_, Error>(found.map(|(body, meta)| (name, body, meta.modified_ms)))
-    };
-    let found: Vec<Option<_>> =
-        futures_util::stream::iter(names.into_iter().map(read)).buffered(REQUESTS_AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
 }
 
 /// Writes down what is about to be deleted, then deletes it.

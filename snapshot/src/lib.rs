@@ -91,6 +91,8 @@ mod lazy;
 mod checkpoint;
 mod collect;
 mod restore;
+mod verify;
+mod why;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -115,3 +117,5 @@ pub use restore_plan::{PlannedStack, RestorePlan};
 pub use retention::Retention;
 pub use ship::{ShipOptions, ShippedState};
 pub use ship_plan::ShipPolicy;
+pub use verify::{Verified, VerifyLevel, verify};
+pub use why::{Reacher, Why, why};

@@ -39,6 +39,9 @@ pub struct PlannedStack {
     pub bytes: Vec<u64>,
 }
 
+/// A stack whose runs are still names: its keys, its claim, and of each run the name and the bytes inside.
+type NamedStack = (KeyRange, usize, Vec<(RunId, u64)>);
+
 impl RestorePlan {
     /// Plans the restore of `wanted` from the claims of one checkpoint.
     ///
@@ -47,7 +50,7 @@ impl RestorePlan {
     pub fn new(claims: &[Claim], wanted: KeyGroups) -> Result<RestorePlan> {
         check_coverage(claims, wanted)?;
         let mut known: BTreeMap<RunId, ClaimedRun> = BTreeMap::new();
-        let mut stacks: Vec<(KeyRange, usize, Vec<(RunId, u64)>)> = Vec::new();
+        let mut stacks: Vec<NamedStack> = Vec::new();
         let mut clocks = Clocks::default();
         let mut clipped: BTreeMap<RunId, bool> = BTreeMap::new();
         for (number, claim) in claims.iter().enumerate() {

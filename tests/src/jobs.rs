@@ -14,8 +14,8 @@ use bedload_lsm::{Env, Store, Time, Tuning};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
 use bedload_snapshot::{
     Chain, CheckpointId, CollectOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, ObjectName,
-    Patience, Repo, RepoOptions, RestoreOptions, Restored, ShipOptions, ShipPolicy, Start, Worker, WorkerName, collect,
-    restore,
+    Patience, Repo, RepoOptions, RestoreOptions, Restored, ShipOptions, ShipPolicy, Start, VerifyLevel, Why, Worker,
+    WorkerName, collect, restore, verify, why,
 };
 use tokio::runtime::Runtime;
 
@@ -365,6 +365,7 @@ impl Job {
         self.options.fault_one_in = 0;
         self.workers.clear();
         self.start(1)?;
+        self.check_objects()?;
         let ended = self.runtime.block_on(async {
             let mut chain = Chain::read(&self.repo, &self.name).await?;
             let live = chain.state().live().keys().copied().collect();
@@ -518,6 +519,35 @@ impl Job {
         }
         self.completed.retain(|checkpoint| live.contains(checkpoint));
         Ok(())
+    }
+
+    /// The newest checkpoint is whole, and of each object it is told right whether it may go.
+    fn check_objects(&mut self) -> Checked {
+        let asked = self.runtime.block_on(async {
+            let chain = Chain::read(&self.repo, &self.name).await?;
+            let Some((_, newest)) = chain.state().newest() else { return Ok(None) };
+            let verified = verify(&self.repo, &self.name, newest.checkpoint, VerifyLevel::Everything).await?;
+            let options = CollectOptions { grace_ms: 0, ..CollectOptions::default() };
+            let collected = collect(&self.repo, &self.name, &options).await?;
+            let garbage: BTreeSet<String> = collected.garbage.into_iter().map(|(path, _)| path).collect();
+            let mut wrong = None;
+            for path in self.objects.paths().into_iter().step_by(5) {
+                let is_asked = matches!(ObjectName::parse(&path), Some(ObjectName::Claim(..) | ObjectName::Parcel(..)));
+                let is_reached = matches!(why(&self.repo, &path).await?, Why::Reached(_));
+                // A checkpoint in the making keeps what is younger than it, and nothing is being made here.
+                if is_asked && is_reached == garbage.contains(&path) {
+                    wrong = Some(path);
+                }
+            }
+            Ok::<_, Error>(Some((verified, wrong)))
+        });
+        match asked.map_err(|error| unexpected(&error))? {
+            Some((verified, _)) if !verified.faults.is_empty() => {
+                Err(format!("the newest checkpoint: {:?}", verified.faults))
+            }
+            Some((_, Some(wrong))) => Err(format!("{wrong} is garbage to one and reached to the other")),
+            _ => Ok(()),
+        }
     }
 
     /// What exists restores to what was frozen.

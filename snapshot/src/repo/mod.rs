@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use futures_util::future::{Either, select};
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -43,6 +43,9 @@ impl Default for Patience {
         Patience { tries: 5, first_pause: Duration::from_millis(100), request_limit: Duration::from_secs(60) }
     }
 }
+
+/// How many manifests of a folder are read at once.
+const READS_AT_ONCE: usize = 16;
 
 /// The longest pause between two tries of a request.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -245,6 +248,28 @@ impl Repo {
             below.unwrap_or_else(|| location.clone()).to_string()
         };
         Ok(found.iter().map(|meta| Listed { path: below_root(&meta.location), meta: Meta::of(meta) }).collect())
+    }
+
+    /// Reads every manifest of a folder, with the store's time of each; those that are gone meanwhile are left out.
+    ///
+    /// # Errors
+    /// Those of the requests; `Fix` when something there is named like nothing of ours.
+    pub(crate) async fn read_folder<T: Manifest>(&self, folder: &Path) -> Result<Vec<(ObjectName, T, u64)>> {
+        let parse = |object: Listed| {
+            ObjectName::parse(&object.path).ok_or_else(|| {
+                let message =
+                    "this is named like nothing of ours, in a folder of manifests that keep others: remove it";
+                Error::at(ErrorKind::Fix, format!("{}/{}", self.0.address, object.path), None, message)
+            })
+        };
+        let names: Vec<ObjectName> = self.list(folder, None).await?.into_iter().map(parse).collect::<Result<_>>()?;
+        let read = |name: ObjectName| async move {
+            let found = self.read_manifest::<T>(&name).await?;
+            Ok::<_, Error>(found.map(|(body, meta)| (name, body, meta.modified_ms)))
+        };
+        let reads = futures_util::stream::iter(names.into_iter().map(read)).buffered(READS_AT_ONCE);
+        let found: Vec<Option<_>> = reads.try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     /// Makes a request until it succeeds or fails for good; `None` when there is no such object.
