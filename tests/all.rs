@@ -4,6 +4,7 @@ mod crash;
 mod faults;
 mod flips;
 mod jobs;
+mod kills;
 mod lazy;
 mod lazy_restores;
 mod memory;

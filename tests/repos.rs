@@ -43,3 +43,23 @@ fn a_store_that_creates_what_exists_is_refused() {
     assert!(error.to_string().contains("lets two writers create the same object"), "{error}");
     open(RepoOptions::default().allow_unfenced()).unwrap();
 }
+
+/// A worker that was killed while it uploaded left a file that no listing of objects shows, for ever.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test plays the killed writer")]
+fn what_a_killed_writer_left_unfinished_is_collected() {
+    use bedload_snapshot::{CollectOptions, Deletes, JobName, Repo, collect};
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
+    let repo = runtime.block_on(Repo::open(&format!("file://{}", directory.path().display()))).unwrap();
+    let left = directory.path().join("jobs/late-board/runs/7f3a91c20b5d4e18-0000002a-91b0c4d2.parcel#1");
+    std::fs::create_dir_all(left.parent().unwrap()).unwrap();
+    std::fs::write(&left, b"half a parcel").unwrap();
+    let job = JobName::new("late-board").unwrap();
+    let collect = |options| runtime.block_on(collect(&repo, &job, &options)).unwrap();
+    let young = collect(CollectOptions { deletes: Deletes::Everything, ..CollectOptions::default() });
+    assert!(young.leftovers.is_empty() && left.exists(), "it may be finished yet");
+    let old = collect(CollectOptions { grace_ms: 0, deletes: Deletes::Everything });
+    assert_eq!((old.leftovers.len(), old.deleted), (1, 1));
+    assert!(!left.exists());
+}

@@ -26,7 +26,7 @@ use crate::fetch::read_claim;
 use crate::lease::HeldLease;
 use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion, Pin};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
-use crate::repo::{Listed, Repo};
+use crate::repo::{Listed, Meta, Repo};
 use crate::seeded::{Bug, is_seeded};
 
 /// How long slots stay behind a boundary, and boundaries behind a later one.
@@ -79,6 +79,8 @@ pub struct Collected {
     pub bytes: u64,
     /// Objects that no root reaches and that are kept for being young.
     pub young: usize,
+    /// Files that a killed writer left unfinished in a repo that is a directory: paths below its root, and bytes. Garbage too.
+    pub leftovers: Vec<(String, u64)>,
     /// Objects that are named like nothing of ours: never touched.
     pub unknown: Vec<String>,
     /// How much of the garbage was deleted.
@@ -139,7 +141,19 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64)
     }
     roots.extend(pins.into_iter().map(|(_, pin, _)| (pin.checkpoint.slot, pin.checkpoint.completion)));
     reach(repo, job, &roots, &mut reached).await?;
-    Ok(decide(&listed, &reached, options.grace_ms, now_ms))
+    let mut collected = decide(&listed, &reached, options.grace_ms, now_ms);
+    // Whoever writes one holds a lease, or is done within the grace time.
+    let is_old = |meta: &Meta| {
+        meta.modified_ms.saturating_add(options.grace_ms) <= now_ms && meta.modified_ms < reached.oldest_making_ms
+    };
+    for Listed { path, meta } in
+        repo.leftovers(&Folder::Job.path(job)).await?.into_iter().filter(|file| is_old(&file.meta))
+    {
+        collected.bytes += meta.bytes;
+        collected.garbage_bytes += meta.bytes;
+        collected.leftovers.push((path, meta.bytes));
+    }
+    Ok(collected)
 }
 
 /// Reads the claims of all roots.
@@ -229,10 +243,10 @@ async fn deletable_slots(repo: &Repo, job: &JobName, listed: &[Listed], now_ms: 
 
 /// Writes down what is about to be deleted, then deletes it.
 async fn delete(repo: &Repo, job: &JobName, collected: &mut Collected) -> Result<()> {
-    if collected.garbage.is_empty() {
+    if collected.garbage.is_empty() && collected.leftovers.is_empty() {
         return Ok(());
     }
-    let paths = collected.garbage.iter().map(|(path, _)| path.clone()).collect();
+    let paths = collected.garbage.iter().chain(&collected.leftovers).map(|(path, _)| path.clone()).collect();
     let record = Deletions { job: job.clone(), paths, bytes: collected.garbage_bytes };
     let id = u128::from(repo.ambient().random()) << 64 | u128::from(repo.ambient().random());
     repo.publish(&ObjectName::Deletions(job.clone(), id), &record).await?;
@@ -240,6 +254,11 @@ async fn delete(repo: &Repo, job: &JobName, collected: &mut Collected) -> Result
     let deletions = names.map(|name| async move { repo.delete(&name).await });
     let mut deletions = futures_util::stream::iter(deletions).buffer_unordered(REQUESTS_AT_ONCE);
     while let Some(()) = deletions.try_next().await? {
+        collected.deleted += 1;
+    }
+    drop(deletions);
+    for (path, _) in &collected.leftovers {
+        repo.remove_leftover(path)?;
         collected.deleted += 1;
     }
     Ok(())

@@ -19,6 +19,7 @@ pub mod crash;
 pub mod damage;
 pub mod faults;
 pub mod jobs;
+pub mod kills;
 #[cfg(shuttle)]
 pub mod schedules;
 

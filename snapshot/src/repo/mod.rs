@@ -7,11 +7,13 @@
 //! May be called from any task; takes no lock.
 
 mod ambient;
+mod leftovers;
 mod open;
 mod upload;
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +64,8 @@ struct Inner {
     patience: Patience,
     ambient: Arc<dyn Ambient>,
     secrets: Secrets,
+    /// The directory, where the repo is one.
+    directory: Option<PathBuf>,
 }
 
 /// What became of a creation.

@@ -10,6 +10,7 @@
 //!
 //! Credentials come from the environment, under the usual names, and never from the address.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -87,14 +88,15 @@ impl RepoOptions {
     /// # Errors
     /// As [`RepoOptions::open`].
     pub async fn open_store(self, store: Arc<dyn ObjectStore>, address: &str) -> Result<Repo> {
-        let place = Opened { store, root: Path::default(), address: address.to_owned(), secrets: Secrets::default() };
+        let (root, address, secrets) = (Path::default(), address.to_owned(), Secrets::default());
+        let place = Opened { store, root, address, secrets, directory: None };
         self.open_place(place).await
     }
 
     async fn open_place(self, place: Opened) -> Result<Repo> {
-        let Opened { store, root, address, secrets } = place;
+        let Opened { store, root, address, secrets, directory } = place;
         let ambient = self.ambient.unwrap_or_else(|| Arc::new(SystemAmbient::new()));
-        let repo = Repo(Arc::new(Inner { store, root, address, patience: self.patience, ambient, secrets }));
+        let repo = Repo(Arc::new(Inner { store, root, address, patience: self.patience, ambient, secrets, directory }));
         let marker = repo.read_manifest::<Marker>(&ObjectName::Marker).await?;
         if self.read_only {
             let nothing = || {
@@ -145,6 +147,8 @@ struct Opened {
     root: Path,
     address: String,
     secrets: Secrets,
+    /// The directory, where it is one.
+    directory: Option<PathBuf>,
 }
 
 /// The options of an address, taken one by one; what is left is unknown.
@@ -192,8 +196,8 @@ fn parse(text: &str, options: &RepoOptions) -> Result<Opened> {
         }
         "file" => {
             query.end(&address, &[])?;
-            let store = open_directory(&url, &address, options)?;
-            return Ok(Opened { store, root: Path::default(), address, secrets });
+            let (store, directory) = open_directory(&url, &address, options)?;
+            return Ok(Opened { store, root: Path::default(), address, secrets, directory: Some(directory) });
         }
         "memory" => {
             query.end(&address, &[])?;
@@ -208,10 +212,10 @@ fn parse(text: &str, options: &RepoOptions) -> Result<Opened> {
             return Err(fix(&address, message));
         }
     };
-    Ok(Opened { store, root, address, secrets })
+    Ok(Opened { store, root, address, secrets, directory: None })
 }
 
-fn open_directory(url: &Url, address: &str, options: &RepoOptions) -> Result<Arc<dyn ObjectStore>> {
+fn open_directory(url: &Url, address: &str, options: &RepoOptions) -> Result<(Arc<dyn ObjectStore>, PathBuf)> {
     let path = url.to_file_path().map_err(|()| Error::at(ErrorKind::Fix, address, None, "this is no path"))?;
     if !options.read_only {
         use bedload_lsm::fs::Fs;
@@ -221,7 +225,7 @@ fn open_directory(url: &Url, address: &str, options: &RepoOptions) -> Result<Arc
         let message = format!("open: {cause}; does the directory exist, and may this user enter it?");
         Error::at(ErrorKind::Fix, address, None, message)
     })?;
-    Ok(Arc::new(store.with_fsync(true)))
+    Ok((Arc::new(store.with_fsync(true)), path))
 }
 
 #[cfg(not(feature = "cloud"))]

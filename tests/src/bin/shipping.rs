@@ -113,9 +113,10 @@ async fn run(directory: &std::path::Path, load: &Load) -> Result<()> {
     let mut epoch = Epoch::start(&repo, &job, GROUPS as u32, "shipping").await?;
     let mut random = Random::new(1);
     let mut figures = Vec::new();
+    let mut seen = vec![false; load.keys as usize];
     println!("checkpoint  changed MB  uploaded MB  ratio  in repo/live  rebased  shortening  pause us  upload s");
     for number in 0..=load.checkpoints {
-        let changed = if number == 0 { load.keys } else { update(&mut store, &mut random, load)? };
+        let changed = if number == 0 { load.keys } else { update(&mut store, &mut random, load, &mut seen)? };
         let barrier = epoch.begin().await?;
         let start = now();
         let frozen = store.freeze()?;
@@ -147,21 +148,23 @@ async fn run(directory: &std::path::Path, load: &Load) -> Result<()> {
     restore_both(&repo, &job, directory, load).await
 }
 
-/// Updates keys at random; gives how many different ones.
-fn update(store: &mut Store, random: &mut Random, load: &Load) -> Result<u64> {
-    let mut changed = BTreeSet::new();
+/// Updates keys at random; gives how many different ones. `seen` has a place for each key; allocating here would make the
+/// freeze behind it pay for what the allocator puts off.
+fn update(store: &mut Store, random: &mut Random, load: &Load, seen: &mut [bool]) -> Result<u64> {
+    seen.fill(false);
+    let mut changed = 0;
     for _ in 0..load.updates {
         // The group of a key is its number's remainder.
         let drawn = random.below(load.keys);
         let number = (drawn - drawn % GROUPS + drawn % load.groups).min(load.keys - 1);
-        changed.insert(number);
+        changed += u64::from(!std::mem::replace(&mut seen[number as usize], true));
         store.update(&key(number, GROUPS), |slot: &mut Slot<'_>| {
             if let Some(value) = slot.value_mut() {
                 value[0] = value[0].wrapping_add(1);
             }
         })?;
     }
-    Ok(changed.len() as u64)
+    Ok(changed)
 }
 
 async fn clean(repo: &Repo, job: &JobName) -> Result<()> {
