@@ -176,7 +176,7 @@ impl<'a> Planning<'a> {
         let live: u64 = self.inputs.tiles.iter().filter_map(|tile| tile.slices.last()).map(|base| base.bytes).sum();
         let mut held: u64 = tiles.iter().map(|sums| sums.base + sums.deltas).sum();
         // Deltas live in the repo until the last tile has moved on: twice as long as they do on average.
-        let held_max = (live as f64 * (1.0 + 0.33 * self.inputs.policy.ratio)) as u64;
+        let held_max = (live as f64 * (1.0 + 0.27 * self.inputs.policy.ratio)) as u64;
         let mut order: Vec<usize> = (0..tiles.len()).filter(|tile| tiles[*tile].deltas > 0).collect();
         order.sort_by_key(|tile| (tiles[*tile].base_last, *tile));
         let (mut spent, mut rebased) = (0, 0);
@@ -577,7 +577,7 @@ mod tests {
         }
         let ratio = uploaded as f64 / changed as f64;
         assert!(
-            ratio < 2.1 && repo < 2.8,
+            ratio < 2.1 && repo < 2.6,
             "{ratio} times what changed was uploaded; the repo holds {repo} times what is live"
         );
         assert!(most < 30_000 * u64::from(tiles) * 5 / 2, "one checkpoint uploaded {most} bytes");
