@@ -29,3 +29,34 @@ fn real_servers_keep_what_is_shipped() {
         println!("{name}: passed");
     }
 }
+
+/// Nobody listens there: the error tells of the request, and not of the credentials that signed it.
+#[test]
+fn no_text_holds_credentials() {
+    use bedload_snapshot::{Patience, RepoOptions};
+    let secrets = ["AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCOUNT_KEY"];
+    let secrets: Vec<String> = secrets.iter().filter_map(|name| std::env::var(name).ok()).collect();
+    if secrets.len() < 2 {
+        println!("skipped: no credentials in the environment; tests/servers/run sets some");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
+    for address in [
+        "s3://bucket/repo?endpoint=http://127.0.0.1:9&region=us-east-1&allow_http=true",
+        "az://container/repo?endpoint=http://127.0.0.1:9/devstoreaccount1&allow_http=true",
+    ] {
+        let options = RepoOptions::default().patience(Patience { tries: 1, ..Patience::default() });
+        let texts = format!("{options:?}");
+        let error = runtime.block_on(options.open(address)).expect_err("nobody listens there");
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        let mut texts = format!("{texts} {error:?}");
+        while let Some(error) = cause {
+            texts.push_str(&format!(" {error} {error:?}"));
+            cause = error.source();
+        }
+        for secret in &secrets {
+            assert!(!texts.contains(secret.as_str()), "{address}: {}", texts.replace(secret.as_str(), "[secret]"));
+        }
+        println!("{address}: {error}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What tests need: an object store that fails as asked, time that they own, and seeded bugs.
 
 mod fault_store;
+mod parts;
 
 use std::fmt;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use self::fault_store::{Choose, FaultStore, ObjectFault, Operation, Request, Witness};
+pub use self::parts::{ShipScene, decode_parcel, encode_parcel};
 use crate::repo::Ambient;
 pub use crate::seeded::{Bug, seed_bug};
 

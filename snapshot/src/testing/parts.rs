@@ -1,0 +1,68 @@
+//! Parts of shipping on their own, for benchmarks.
+
+use bedload_lsm::{KeyRange, RunId};
+use bytes::Bytes;
+
+use crate::parcel::{CHUNK_BYTES, ParcelEncoder, ParcelTable, tail_bytes};
+use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPolicy, plan_shipping};
+
+/// The name of the run that parcels are made of.
+const RUN: RunId = RunId { opening: 1, sequence: 1 };
+
+/// The parcel of a run with these bytes.
+pub fn encode_parcel(run: &[u8]) -> Vec<u8> {
+    let mut encoder = ParcelEncoder::new(RUN, 1);
+    let mut parcel = Vec::new();
+    run.chunks(CHUNK_BYTES as usize).for_each(|chunk| encoder.push(chunk, &mut parcel));
+    parcel.extend(encoder.finish());
+    parcel
+}
+
+/// The run of `bytes` bytes that a parcel holds; `None` when it is damaged.
+pub fn decode_parcel(parcel: &Bytes, bytes: u64) -> Option<Vec<u8>> {
+    let tail = parcel.len().checked_sub(usize::try_from(tail_bytes(bytes)).ok()?)?;
+    let table = ParcelTable::read(&parcel[tail..], RUN, bytes, parcel.len() as u64).ok()?;
+    let chunks = crate::parcel::chunk_count(bytes);
+    table.decode_all(0..chunks, &parcel.slice(..tail)).ok()
+}
+
+/// A state of many tiles, of which each has a base and some deltas, locally and in the repo.
+pub struct ShipScene {
+    tiles: Vec<PlanStack>,
+    deltas: Vec<PlanDelta>,
+    policy: ShipPolicy,
+}
+
+impl ShipScene {
+    /// `tiles` tiles with `slices` slices each.
+    pub fn new(tiles: usize, slices: u64) -> ShipScene {
+        let bound = |tile: usize| (tile as u32).to_be_bytes().to_vec();
+        let run = |sequence| RunId { opening: 1, sequence };
+        let stack = |tile: usize| {
+            let young =
+                (1..slices).rev().map(|seal| PlanSlice { run: run(seal), first: seal, last: seal, bytes: 10_000 });
+            let base = PlanSlice { run: run(1_000_000 + tile as u64), first: 0, last: 0, bytes: 1_000_000 };
+            let range = KeyRange { start: bound(tile), end: (tile + 1 < tiles).then(|| bound(tile + 1)) };
+            PlanStack { range, slices: young.chain([base]).collect() }
+        };
+        let delta = PlanDelta {
+            run: run(slices),
+            first: slices,
+            last: slices,
+            tiles: (0..tiles).map(|tile| (tile, 10_000)).collect(),
+        };
+        ShipScene { tiles: (0..tiles).map(stack).collect(), deltas: vec![delta], policy: ShipPolicy::default() }
+    }
+
+    /// Decides one checkpoint; gives how many runs it uploads.
+    pub fn plan(&self) -> usize {
+        let plan = plan_shipping(&ShipInputs {
+            tiles: &self.tiles,
+            base: Some((&self.tiles, &self.deltas)),
+            run_bytes: &|_| 1_000_000,
+            is_shipped: &|run| run != self.deltas[0].run,
+            policy: &self.policy,
+        });
+        plan.uploads.len()
+    }
+}
