@@ -168,3 +168,22 @@ fn a_restore_on_the_same_machine_reads_manifests_alone() -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// The threads that fetch were gone, and a reader waited for them for ever.
+#[test]
+fn a_reader_without_a_fetcher_is_told() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.stops.store(true, Ordering::SeqCst);
+    let fetcher = Fetcher::start(1)?;
+    let options = scene.options();
+    let pool = scene.pool("local")?;
+    let restored = restore_lazily(&scene.repo, &scene.job, &options, &pool, &fetcher, drop);
+    let restored = scene.runtime.block_on(restored)?.expect("there is a checkpoint");
+    let mut store = scene.store("new")?;
+    restored.adopt(&mut store)?;
+    drop(fetcher);
+    let told = (0..ENTRIES).step_by(50).find_map(|number| store.get(&key(number)).err());
+    let told = told.expect("most of it is not here");
+    assert!(told.to_string().contains("its Fetcher was dropped"), "{told}");
+    Ok(())
+}

@@ -63,3 +63,25 @@ fn what_a_killed_writer_left_unfinished_is_collected() {
     assert_eq!((old.leftovers.len(), old.deleted), (1, 1));
     assert!(!left.exists());
 }
+
+/// A job of 128 key groups was started with 64: the next checkpoint would have covered half of the state.
+#[test]
+fn a_job_keeps_its_number_of_key_groups() {
+    use bedload_snapshot::{Epoch, JobName, KeyGroups, RepoOptions, Worker, WorkerName};
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
+    let directory = tempfile::tempdir().unwrap();
+    let objects = std::sync::Arc::new(bedload_snapshot::testing::FaultStore::default());
+    let repo = runtime.block_on(RepoOptions::default().open_store(objects, "memory://")).unwrap();
+    let (job, name) = (JobName::new("late-board").unwrap(), WorkerName::new("w-0").unwrap());
+    let mut store = bedload_lsm::Store::options().open(directory.path()).unwrap();
+    store.put(b"\0\x07ely", b"on time").unwrap();
+    let worker = Worker::new(&repo, &job, &name, KeyGroups::all(128), std::sync::Arc::new(bedload_lsm::fs::DiskFs));
+    runtime.block_on(async {
+        let mut epoch = Epoch::start(&repo, &job, 128, "test").await.unwrap();
+        let barrier = epoch.begin().await.unwrap();
+        let (claim, _) = worker.ship(store.freeze().unwrap(), &barrier, 0).await.unwrap();
+        epoch.complete(&barrier, vec![claim]).await.unwrap();
+        let error = Epoch::start(&repo, &job, 64, "test").await.unwrap_err();
+        assert!(error.to_string().contains("their number is fixed for the life of a job"), "{error}");
+    });
+}

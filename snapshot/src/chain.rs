@@ -308,7 +308,7 @@ impl Chain {
 
     /// Makes a boundary behind the last slot when the last boundary is far enough behind; returns whether there is a new one.
     pub async fn mark_boundary_if_due(&mut self) -> Result<bool> {
-        let slots = self.state.next - self.boundary.start.max(1);
+        let slots = self.state.next.saturating_sub(self.boundary.start.max(1));
         let age_ms = self.repo.ambient().now_ms().saturating_sub(self.boundary.modified_ms);
         let is_old = self.boundary.number > 0 && slots > 0 && age_ms > BOUNDARY_AGE_MS;
         if slots >= BOUNDARY_SLOTS || is_old { self.mark_boundary().await } else { Ok(false) }

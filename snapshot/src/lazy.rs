@@ -176,8 +176,27 @@ struct State {
     missing: u64,
     /// Chunks that somebody is fetching.
     fetching: Vec<Range<u64>>,
-    /// Why the last fetch failed; the next one clears it.
-    failed: Option<Error>,
+    /// Which chunks failed last, and why; who waits for one of them takes it.
+    failed: Option<(Range<u64>, Error)>,
+}
+
+/// Ends a fetch that was never finished, because its thread is gone: who waits for it must not wait for ever.
+struct Unfinished {
+    run: Arc<LazyRun>,
+    chunks: Range<u64>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let mut state = self.run.state();
+        let count = state.fetching.len();
+        state.fetching.retain(|range| *range != self.chunks);
+        if state.fetching.len() < count {
+            let message = "fetching has ended: its Fetcher was dropped; keep it for as long as the store is open";
+            state.failed = Some((self.chunks.clone(), Error::new(ErrorKind::Closed, message)));
+            self.run.arrived.notify_all();
+        }
+    }
 }
 
 impl LazyRun {
@@ -210,9 +229,8 @@ impl LazyRun {
                         let range = chunk_range(self.run.bytes, chunk);
                         arrived += range.end - range.start;
                     }
-                    state.failed = None;
                 }
-                Err(error) => state.failed = Some(error.clone()),
+                Err(error) => state.failed = Some((chunks.clone(), error.clone())),
             }
         }
         self.shared.progress.here_bytes.fetch_add(arrived, Ordering::Relaxed);
@@ -280,23 +298,29 @@ impl LazyRun {
     fn wait_for(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
         let _waiting = Waiting::new(&self.shared);
         let count = chunk_count(self.run.bytes);
-        let mut tries = 0;
+        // What failed before this reader asked is tried again.
+        let (mut tries, mut tries_began) = (0, false);
         let mut state = self.state();
         while let Some(first) = self.first_missing(chunks.clone()) {
-            if let Some(error) = state.failed.take() {
+            if let Some((_, error)) = state.failed.take_if(|(chunks, _)| chunks.contains(&first) && tries_began) {
                 tries += 1;
                 if tries > 1 || error.kind() != ErrorKind::Retry {
                     return Err(error);
                 }
             }
-            if !state.fetching.iter().any(|range| range.contains(&first)) {
-                let wanted = first..count.min(chunks.end.max(first + READER_CHUNKS));
-                state.fetching.push(wanted.clone());
-                let run = Arc::clone(self);
-                // What it says is told by the condition.
-                self.handle.spawn(async move { run.fetch(wanted).await.ok() });
+            tries_began = true;
+            if state.fetching.iter().any(|range| range.contains(&first)) {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let wanted = first..count.min(chunks.end.max(first + READER_CHUNKS));
+            state.fetching.push(wanted.clone());
+            // Without threads that fetch the task is dropped here and now, which takes the lock.
+            drop(state);
+            let unfinished = Unfinished { run: Arc::clone(self), chunks: wanted };
+            // What it says is told by the condition.
+            self.handle.spawn(async move { unfinished.run.fetch(unfinished.chunks.clone()).await.ok() });
+            state = self.state();
         }
         Ok(())
     }

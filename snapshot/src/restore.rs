@@ -188,7 +188,8 @@ async fn find(
 /// table and last chunks. The rest is fetched by `fetcher` as it is read, and in the background, once the store has
 /// [adopted](Restored::adopt) it. `None` for [`Start::LatestOrEmpty`] where there is no checkpoint.
 ///
-/// The lease ends with the last chunk. `done` hears of that, or of why it failed: reads go on asking then.
+/// The lease ends with the last chunk. `done` hears of that, or of why the background gave up: reads go on asking then, and the
+/// lease stays, to be declared void when the store is given up.
 ///
 /// # Errors
 /// As [`restore`].
@@ -210,8 +211,10 @@ pub async fn restore_lazily(
             let handle = fetcher.handle().clone();
             fetcher.fetch_rest(runs, move |result| {
                 handle.spawn(async move {
-                    // One that stays is declared void by a person or the next coordinator.
-                    lease.end().await.ok();
+                    // As long as something is missing, nothing else keeps it: the lease stays, until a person voids it.
+                    if result.is_ok() {
+                        lease.end().await.ok();
+                    }
                     done(result);
                 });
             });

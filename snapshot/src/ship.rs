@@ -58,7 +58,7 @@ impl ShippedState {
     }
 }
 
-/// Uploads `runs`, each under a new name; gives them in the same order.
+/// Uploads `runs`, each under a new name, and tells `done` of each that is in the repo; gives them in the same order.
 ///
 /// # Errors
 /// Those of the requests; `Damaged` when a local file is not what was written. Some of the runs may be in the repo then.
@@ -68,8 +68,13 @@ pub(crate) async fn upload_runs(
     fs: &Arc<dyn Fs>,
     runs: &[RunRef],
     options: &ShipOptions,
+    done: impl Fn(ClaimedRun),
 ) -> Result<Vec<ClaimedRun>> {
-    let uploads = runs.iter().map(|run| upload_run(repo, job, fs, run, options.level));
+    let uploads = runs.iter().map(|run| async {
+        let uploaded = upload_run(repo, job, fs, run, options.level).await?;
+        done(uploaded);
+        Ok(uploaded)
+    });
     futures_util::stream::iter(uploads).buffered(options.runs_at_once.max(1)).try_collect().await
 }
 

@@ -40,9 +40,17 @@ impl Epoch {
     /// this is.
     ///
     /// # Errors
-    /// Those of the requests.
+    /// Those of the requests; `Fix` when checkpoints of the job have another number of key groups.
     pub async fn start(repo: &Repo, job: &JobName, key_groups: u32, holder: &str) -> Result<Epoch> {
         let mut chain = Chain::read(repo, job).await?;
+        if let Some(other) = chain.state().live().values().find(|live| live.key_groups != key_groups) {
+            let message = format!(
+                "job {job}: started with {key_groups} key groups, but its checkpoint {} has {}: their number is fixed for the life \
+                 of a job",
+                other.checkpoint, other.key_groups
+            );
+            return Err(Error::new(ErrorKind::Fix, message));
+        }
         let fence = Fence { holder: holder.to_owned(), started_at_ms: repo.ambient().now_ms() };
         let number = chain.fence(fence).await?;
         let holder = holder.to_owned();

@@ -161,8 +161,11 @@ impl Worker {
         known.extend(young.into_iter().map(|run| (run.parcel.run, run)));
         let plan = local.plan(base, &known, &self.options);
         let lacking: Vec<RunRef> = plan.uploads.iter().map(|run| local.runs[run].clone()).collect();
-        let uploaded = upload_runs(&self.repo, &self.job, &self.fs, &lacking, &self.options).await?;
-        self.shipped().orphans.extend(uploaded.iter().map(|run| (run.parcel.run, *run)));
+        // Known at once: those that are there are used again when another one fails.
+        let note = |run: ClaimedRun| {
+            self.shipped().orphans.insert(run.parcel.run, run);
+        };
+        let uploaded = upload_runs(&self.repo, &self.job, &self.fs, &lacking, &self.options, note).await?;
         let report = ShipReport {
             uploaded_runs: uploaded.len(),
             uploaded_bytes: uploaded.iter().map(|run| run.bytes).sum(),

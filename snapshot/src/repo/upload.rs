@@ -72,8 +72,12 @@ impl Repo {
                 (None, Some(before)) => {
                     let parts = parts.insert(self.start_parts(name).await?);
                     self.add_part(name, parts, before).await?;
-                    self.add_part(name, parts, part).await?;
+                    if !part.is_empty() {
+                        self.add_part(name, parts, part).await?;
+                    }
                 }
+                // A stream that ends with a full part is followed by an empty one, which some stores refuse.
+                (Some(_), _) if part.is_empty() => {}
                 (Some(parts), _) => self.add_part(name, parts, part).await?,
             }
             if is_last {
