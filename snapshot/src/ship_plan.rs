@@ -22,8 +22,6 @@
 //!
 //! What a delta's upload costs was paid once; it stays in the repo until the last tile has moved on. Ranges of shipped stacks are
 //! cut where local tiles are cut, and joined again where stacks are equal.
-//!
-//! Measured by the bench `ship_plan`: 100,000 slices take some ten ms.
 
 use std::collections::BTreeSet;
 
