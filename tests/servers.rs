@@ -60,3 +60,14 @@ fn no_text_holds_credentials() {
         println!("{address}: {error}");
     }
 }
+
+#[test]
+fn credentials_in_an_endpoint_are_refused_and_not_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
+    for address in
+        ["s3://b/x?endpoint=http://key:hunter2hunter2@host:9000", "az://c/x?endpoint=http://host/a?sig=hunter2hunter2"]
+    {
+        let error = runtime.block_on(bedload_snapshot::Repo::open(address)).expect_err("it is refused").to_string();
+        assert!(error.contains("credentials in an endpoint") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -18,20 +18,30 @@ const CHUNKS_AT_ONCE: u64 = 64;
 /// How many requests for one run are on their way at once.
 const REQUESTS_AT_ONCE: usize = 4;
 
-/// The error for an object that a worker wrote and that is not to be seen from here.
-pub(crate) fn unseen(repo: &Repo, name: &ObjectName) -> Error {
-    let message = "a worker has written this object, and it is not to be seen from here: does this address name the same \
-                   place on every machine? (file:///checkpoints on separate machines does not)";
-    Error::at(ErrorKind::Fix, repo.place(name), None, message)
-}
-
-/// Reads a claim and compares it with what names it.
+/// Reads a claim of a checkpoint that exists.
+///
+/// # Errors
+/// `Damaged` when it is missing, or is not what names it.
 pub(crate) async fn read_claim(
     repo: &Repo,
     job: &JobName,
     checkpoint: CheckpointId,
     wanted: &ClaimRef,
 ) -> Result<Claim> {
+    let found = find_claim(repo, job, checkpoint, wanted).await?;
+    found.ok_or_else(|| {
+        let name = ObjectName::Claim(job.clone(), checkpoint, wanted.worker.clone(), wanted.attempt);
+        repo.missing(&name, "a checkpoint that exists, or that a lease or pin keeps, names it")
+    })
+}
+
+/// Reads a claim and compares it with what names it; `None` when it is not there.
+pub(crate) async fn find_claim(
+    repo: &Repo,
+    job: &JobName,
+    checkpoint: CheckpointId,
+    wanted: &ClaimRef,
+) -> Result<Option<Claim>> {
     let name = ObjectName::Claim(job.clone(), checkpoint, wanted.worker.clone(), wanted.attempt);
     let place = repo.place(&name);
     let check = |bytes: &Bytes| {
@@ -53,7 +63,7 @@ pub(crate) async fn read_claim(
         Ok(claim)
     };
     let found = repo.read_checked(&name, check).await?;
-    found.map(|(claim, _)| claim).ok_or_else(|| unseen(repo, &name))
+    Ok(found.map(|(claim, _)| claim))
 }
 
 /// A shipped run whose chunk table was read: any part of it can be fetched.

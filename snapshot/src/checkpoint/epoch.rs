@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use super::{Barrier, Base};
 use crate::chain::{Chain, ChainState};
 use crate::error::{Error, ErrorKind, Result, damaged};
-use crate::fetch::{read_claim, unseen};
+use crate::fetch::find_claim;
 use crate::key_group::coverage_fault;
 use crate::lease::HeldLease;
 use crate::manifest::{ClaimRef, Completion, Fence};
@@ -128,7 +128,10 @@ impl Epoch {
         }
         let mut parcels = BTreeMap::new();
         for claim in &claims {
-            let claim = read_claim(&self.repo, self.chain.job(), barrier.checkpoint, claim).await?;
+            let found = find_claim(&self.repo, self.chain.job(), barrier.checkpoint, claim).await?;
+            let (worker, attempt) = (claim.worker.clone(), claim.attempt);
+            let name = ObjectName::Claim(self.chain.job().clone(), barrier.checkpoint, worker, attempt);
+            let claim = found.ok_or_else(|| unseen(&self.repo, &name))?;
             parcels.extend(claim.runs.iter().map(|run| (run.parcel, run.parcel_bytes)));
         }
         let new: Vec<(ParcelName, u64)> =
@@ -174,4 +177,11 @@ impl Epoch {
             None => Err(unseen(&self.repo, &name)),
         }
     }
+}
+
+/// The error for an object that a worker wrote and that is not to be seen from here.
+fn unseen(repo: &Repo, name: &ObjectName) -> Error {
+    let message = "a worker has written this object, and it is not to be seen from here: does this address name the same \
+                   place on every machine? (file:///checkpoints on separate machines does not)";
+    Error::at(ErrorKind::Fix, repo.place(name), None, message)
 }

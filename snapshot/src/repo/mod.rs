@@ -241,10 +241,15 @@ impl Repo {
                 Some(after) => self.0.store.list_with_offset(Some(&path), after),
                 None => self.0.store.list(Some(&path)),
             };
-            stream.try_collect::<Vec<_>>().await
+            let (mut stream, mut found) = (stream, Vec::new());
+            // A large folder has many pages: each has the time of a request.
+            while let Some(meta) = self.limited(stream.try_next()).await? {
+                found.push(meta);
+            }
+            Ok(found)
         };
         let found = self
-            .tries(list)
+            .again(list)
             .await
             .map_err(|cause| object_error("list", &format!("{}/{folder}", self.0.address), &cause, &self.0.secrets))?;
         let below_root = |location: &Path| -> String {
@@ -288,13 +293,22 @@ impl Repo {
         }
     }
 
+    /// Makes a request, each time for so long, until it succeeds or fails for good.
     async fn tries<T, F>(&self, request: impl Fn() -> F) -> object_store::Result<T>
+    where
+        F: Future<Output = object_store::Result<T>>,
+    {
+        self.again(|| self.limited(request())).await
+    }
+
+    /// Does something that has time limits of its own, until it succeeds or fails for good.
+    async fn again<T, F>(&self, request: impl Fn() -> F) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
     {
         let mut failures = 0;
         loop {
-            match self.limited(request()).await {
+            match request().await {
                 Err(cause) if is_passing(&cause) => {
                     failures += 1;
                     if failures >= self.0.patience.tries {

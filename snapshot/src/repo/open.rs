@@ -290,6 +290,20 @@ fn flag(query: &mut Query, name: &str, address: &str) -> Result<bool> {
     }
 }
 
+/// Reads the option that says where the server is. Like the address it ends up in logs.
+#[cfg(feature = "cloud")]
+fn take_endpoint(query: &mut Query, address: &str) -> Result<Option<String>> {
+    let Some(endpoint) = query.take("endpoint") else { return Ok(None) };
+    let fix = |message: &str| Err(Error::at(ErrorKind::Fix, address, None, message));
+    match Url::parse(&endpoint) {
+        Err(_) => fix("endpoint: expected an address like http://host:9000"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
+            fix("credentials in an endpoint end up in logs: put them into the environment")
+        }
+        Ok(_) => Ok(Some(endpoint)),
+    }
+}
+
 #[cfg(feature = "cloud")]
 fn built<T: ObjectStore>(
     store: object_store::Result<T>,
@@ -309,7 +323,7 @@ fn built<T: ObjectStore>(
 fn open_s3(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(few_retries());
-    if let Some(endpoint) = query.take("endpoint") {
+    if let Some(endpoint) = take_endpoint(query, address)? {
         builder = builder.with_endpoint(endpoint);
     }
     if let Some(region) = query.take("region") {
@@ -329,7 +343,7 @@ fn open_s3(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets
 fn open_gcs(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(few_retries());
-    if let Some(endpoint) = query.take("endpoint") {
+    if let Some(endpoint) = take_endpoint(query, address)? {
         builder = builder.with_config(Key::BaseUrl, endpoint);
     }
     query.end(address, &["endpoint"])?;
@@ -346,7 +360,7 @@ fn open_azure(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secr
     if let Some(account) = query.take("account") {
         builder = builder.with_account(account);
     }
-    if let Some(endpoint) = query.take("endpoint") {
+    if let Some(endpoint) = take_endpoint(query, address)? {
         builder = builder.with_endpoint(endpoint);
     }
     if flag(query, "allow_http", address)? {
