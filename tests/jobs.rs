@@ -15,6 +15,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
         sum.shortening_runs += tally.shortening_runs;
         sum.copied_claims += tally.copied_claims;
         sum.restores += tally.restores;
+        sum.copies += tally.copies;
         sum.deleted += tally.deleted;
         sum.requests += tally.requests;
         sum.faults += tally.faults;
@@ -26,7 +27,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
 fn every_checkpoint_that_exists_restores_to_its_moment() {
     let sum = run_seeds(1..40, JobOptions { operations: 60, key_groups: 128, fault_one_in: 0 });
     assert!(sum.completed > 100 && sum.restores > 500, "{sum:?}");
-    assert!(sum.rebased_tiles > 20 && sum.shortening_runs > 5 && sum.copied_claims > 20, "{sum:?}");
+    assert!(sum.rebased_tiles > 20 && sum.shortening_runs > 5 && sum.copied_claims > 20 && sum.copies > 50, "{sum:?}");
     let sum = run_seeds(1..4, JobOptions { operations: 60, key_groups: 32_768, fault_one_in: 0 });
     assert!(sum.completed > 10, "{sum:?}");
 }

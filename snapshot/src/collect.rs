@@ -1,7 +1,7 @@
 //! Deletes what nothing can reach. Nothing is counted anywhere, and nothing is deleted for looking old.
 //!
 //! ```text
-//!   own lease (the store's time) → chain to its end E → list → leases, pins → chain behind E → claims → decide → record → delete
+//!   own lease (the store's time) → chain to its end E → list → pins → leases → chain behind E → claims → decide → record → delete
 //! ```
 //!
 //! Roots are the checkpoints that exist at E, those that were completed behind E, and what leases and pins name. An object is
@@ -10,8 +10,9 @@
 //!
 //! * A checkpoint that is completed after this reads what expired before E, and so is built upon none of that.
 //! * Its own uploads are younger than its lease, or than half of the grace time when it uses them again.
-//! * Whoever reads a checkpoint has written a lease on it, and looked again whether it exists. Either the lease is listed, or that
-//!   look came after E.
+//! * Whoever reads a checkpoint has written a lease on it, and looked again whether it exists or is pinned. Either the lease is
+//!   listed, or that look came after E, and after the pins were read: a pin that it saw was read as well, or was made since, and
+//!   then its checkpoint existed since.
 //!
 //! Slots before a boundary are deleted when the boundary is a week old, and so are earlier boundaries: see [`chain`](crate::Chain).
 //! Whatever cannot be read, is not known, or is named like nothing of ours stops the whole collection, or stays.
@@ -24,8 +25,9 @@ use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::read_claim;
 use crate::lease::HeldLease;
-use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion, Pin};
+use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
+use crate::pins::pins;
 use crate::repo::{Listed, Meta, Repo};
 use crate::seeded::{Bug, is_seeded};
 
@@ -118,8 +120,8 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64)
     let epoch = chain.state().epoch();
     let mut roots: BTreeMap<u64, Completion> = chain.state().live().clone();
     let listed = repo.list(&Folder::Job.path(job), None).await?;
+    let pins = pins(repo, job).await?;
     let leases = repo.read_folder::<Lease>(&Folder::Leases.path(job)).await?;
-    let pins = repo.read_folder::<Pin>(&Folder::Pins.path(job)).await?;
     let behind = chain.catch_up_seeing().await?.ok_or_else(|| {
         Error::new(ErrorKind::Retry, format!("job {job}: a boundary was made meanwhile; collect again"))
     })?;
@@ -139,7 +141,7 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64)
         }
         roots.extend(lease.reading.map(|LiveCompletion { slot, completion }| (slot, completion)));
     }
-    roots.extend(pins.into_iter().map(|(_, pin, _)| (pin.checkpoint.slot, pin.checkpoint.completion)));
+    roots.extend(pins.into_iter().map(|(_, pin)| (pin.checkpoint.slot, pin.checkpoint.completion)));
     reach(repo, job, &roots, &mut reached).await?;
     let mut collected = decide(&listed, &reached, options.grace_ms, now_ms);
     // Whoever writes one holds a lease, or is done within the grace time.
@@ -211,7 +213,7 @@ fn decide(listed: &[Listed], reached: &Reached, grace_ms: u64, now_ms: u64) -> C
             ObjectName::Parcel(_, parcel) => reached.parcels.contains(parcel),
             ObjectName::Lease(_, lease) => reached.leases.contains(lease),
             ObjectName::Pin(..) | ObjectName::Marker | ObjectName::Probe(_) => true,
-            ObjectName::Deletions(..) => false,
+            ObjectName::Deletions(..) | ObjectName::WorkerProbe(..) => false,
         };
         if is_reached {
             continue;

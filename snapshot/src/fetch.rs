@@ -6,14 +6,18 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::error::{Error, ErrorKind, Result, damaged};
+use crate::key_group::KeyGroups;
 use crate::local::LocalPool;
-use crate::manifest::{Claim, ClaimRef, ClaimedRun, Hex, digest_of, read};
+use crate::manifest::{Claim, ClaimRef, ClaimedRun, Completion, Hex, digest_of, read};
 use crate::names::{CheckpointId, JobName, ObjectName};
 use crate::parcel::{ParcelFlaw, ParcelTable, chunk_count, tail_bytes};
 use crate::repo::Repo;
 
 /// How many chunks are fetched in one request: 4 MiB of the run.
 const CHUNKS_AT_ONCE: u64 = 64;
+
+/// How many claims are read at once.
+const CLAIMS_AT_ONCE: usize = 16;
 
 /// How many requests for one run are on their way at once.
 const REQUESTS_AT_ONCE: usize = 4;
@@ -66,6 +70,21 @@ pub(crate) async fn find_claim(
     Ok(found.map(|(claim, _)| claim))
 }
 
+/// Reads the claims of a checkpoint that exists which cover some of `groups`, in the order of their key groups.
+///
+/// # Errors
+/// As [`read_claim`].
+pub(crate) async fn read_claims(
+    repo: &Repo,
+    job: &JobName,
+    completion: &Completion,
+    groups: KeyGroups,
+) -> Result<Vec<Claim>> {
+    let wanted = completion.claims.iter().filter(|claim| claim.groups.overlaps(groups));
+    let reads = wanted.map(|claim| read_claim(repo, job, completion.checkpoint, claim));
+    futures_util::stream::iter(reads).buffered(CLAIMS_AT_ONCE).try_collect().await
+}
+
 /// A shipped run whose chunk table was read: any part of it can be fetched.
 #[derive(Clone, Debug)]
 pub(crate) struct ShippedRun {
@@ -95,6 +114,26 @@ impl ShippedRun {
     pub fn stored_bytes(&self, chunks: Range<u64>) -> u64 {
         let span = self.table.span(chunks);
         span.end - span.start
+    }
+
+    /// Fetches some chunks as they are stored; compares their checksums and does not decompress them.
+    ///
+    /// # Errors
+    /// `Damaged` when they are not what was shipped, twice.
+    pub async fn stored(&self, chunks: Range<u64>) -> Result<Bytes> {
+        let span = self.table.span(chunks.clone());
+        let check = |stored: Bytes| self.table.check_all(chunks.clone(), &stored).map(|()| stored);
+        fetch_checked(&self.repo, &self.name, span, check).await
+    }
+
+    /// Fetches what stands behind the chunks: table and footer.
+    ///
+    /// # Errors
+    /// `Damaged` when they are not what was shipped, twice.
+    pub async fn tail(&self) -> Result<Bytes> {
+        let (start, end) = (self.table.end(), self.table.end() + tail_bytes(self.table.bytes()));
+        let check = |tail: Bytes| ParcelTable::read(&tail, self.table.run(), self.table.bytes(), end).map(|_| tail);
+        fetch_checked(&self.repo, &self.name, start..end, check).await
     }
 
     /// Fetches some chunks; gives the run's bytes.

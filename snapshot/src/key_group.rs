@@ -68,6 +68,23 @@ impl KeyGroups {
         self.overlaps(other).then(|| KeyGroups { first: self.first.max(other.first), last: self.last.min(other.last) })
     }
 
+    /// Those of these groups that `keys` reach into, if there are any.
+    pub(crate) fn touched_by(self, keys: &KeyRange) -> Option<KeyGroups> {
+        let group = |key: &[u8]| {
+            let byte = |at: usize| key.get(at).copied().unwrap_or(0);
+            u16::from_be_bytes([byte(0), byte(1)])
+        };
+        let first = group(&keys.start);
+        let last = match &keys.end {
+            None => self.last,
+            // A bound inside a group has some of it below.
+            Some(end) if end.len() > 2 => group(end),
+            Some(end) => group(end).checked_sub(1)?,
+        };
+        let is_some = first <= last;
+        is_some.then_some(KeyGroups { first, last }).and_then(|touched| touched.intersect(self))
+    }
+
     /// The keys of these groups.
     pub fn keys(self) -> KeyRange {
         let start = if self.first == 0 { Vec::new() } else { self.first.to_be_bytes().to_vec() };
@@ -137,6 +154,21 @@ mod tests {
             key.extend(rest);
             prop_assert_eq!(groups.keys().contains(&key), groups.first <= group && group <= groups.last);
         }
+    }
+
+    #[test]
+    fn keys_touch_the_groups_they_reach_into() {
+        let groups = KeyGroups { first: 2, last: 300 };
+        let touched = |start: &[u8], end: Option<&[u8]>| {
+            let range = KeyRange { start: start.to_vec(), end: end.map(<[u8]>::to_vec) };
+            groups.touched_by(&range).map(|touched| (touched.first, touched.last))
+        };
+        assert_eq!(touched(&[], None), Some((2, 300)));
+        assert_eq!(touched(&[0, 7], Some(&[0, 9])), Some((7, 8)));
+        assert_eq!(touched(&[0, 7, 1], Some(&[0, 9, 0])), Some((7, 9)));
+        assert_eq!(touched(&[1], Some(&[1, 1])), Some((256, 256)));
+        assert_eq!(touched(&[0, 1], Some(&[0, 2])), None);
+        assert_eq!(touched(&[], Some(&[0])), None);
     }
 
     #[test]

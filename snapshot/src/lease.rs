@@ -9,6 +9,7 @@ use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Lease, LiveCompletion};
 use crate::names::{CheckpointId, JobName, LeaseId, ObjectName, ParcelName};
+use crate::pins::pins;
 use crate::repo::Repo;
 
 /// A lease that was written, and that its holder must end.
@@ -23,7 +24,7 @@ pub(crate) struct HeldLease {
 }
 
 impl HeldLease {
-    /// Writes a lease on a checkpoint that is to be read, then looks whether it still exists.
+    /// Writes a lease on a checkpoint that is to be read, then looks whether it still exists, or a pin keeps it.
     ///
     /// # Errors
     /// Those of the requests; `Fix` when the checkpoint does not exist any more.
@@ -32,13 +33,17 @@ impl HeldLease {
         let (job, holder) = (chain.job().clone(), holder.to_owned());
         let lease = Lease { job, holder, making: None, reading: Some(reading), parcels: Vec::new() };
         let held = HeldLease::write(repo, &lease).await?;
-        let checked = chain.catch_up().await.and_then(|()| {
-            if chain.state().live().contains_key(&slot) {
+        let checked = async {
+            chain.catch_up().await?;
+            let is_kept = chain.state().live().contains_key(&slot)
+                || pins(repo, chain.job()).await?.iter().any(|(_, pin)| pin.checkpoint.slot == slot);
+            if is_kept {
                 return Ok(());
             }
             let message = format!("job {}: checkpoint {checkpoint} has expired just now", chain.job());
             Err(Error::new(ErrorKind::Fix, message))
-        });
+        };
+        let checked = checked.await;
         match checked {
             Ok(()) => Ok(held),
             Err(error) => {

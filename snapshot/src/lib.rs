@@ -74,48 +74,73 @@ mod manifest;
 
 mod parcel;
 mod repo;
+mod spread;
 
 mod chain;
 mod local;
+mod sharing;
 
+mod pins;
+
+mod chosen;
+mod diff;
 mod lease;
+mod pacing;
 mod restore_plan;
 mod retention;
 mod ship_plan;
 
+mod expire;
 mod fetch;
+mod rescale_plan;
 mod ship;
 
+mod gather;
+mod inspect;
 mod lazy;
 
 mod checkpoint;
 mod collect;
 mod restore;
+mod standby;
 mod verify;
 mod why;
+
+mod copy;
 
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use chain::{Chain, ChainState};
 pub use checkpoint::{Barrier, Base, Epoch, ShipReport, Worker};
+pub use chosen::Start;
 pub use collect::{CollectOptions, Collected, Deletes, collect};
+pub use copy::{Copied, CopyInto, CopyOptions, CopyProgress, copy};
+pub use diff::{Difference, GroupsDifference};
 pub use error::{Error, ErrorKind, Place, Result};
+pub use expire::{expire, plan_expiry};
+pub use inspect::{claims, diff, plan_rescale};
 pub use key_group::{KEY_GROUPS_MAX, KeyGroups};
 pub use lazy::{Fetcher, Progress};
 pub use local::LocalPool;
 pub use manifest::{
     Bound, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
-    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Marker, Pin, Slot, Timings, Void,
+    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Marker, Pin, Probe, Slot, Timings, Void,
 };
 pub use names::{
-    Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, RunName, Upload, WorkerName,
+    Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, ProbeId, RunName, Upload,
+    WorkerName,
 };
+pub use pacing::{CheckpointPolicy, Pacing, Verdict};
+pub use pins::{pin, pins, unpin};
 pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient};
-pub use restore::{RestoreOptions, Restored, Start, restore, restore_lazily};
+pub use rescale_plan::{Cuts, RescalePlan, WorkerPlan};
+pub use restore::{RestoreOptions, Restored, restore, restore_lazily};
 pub use restore_plan::{PlannedStack, RestorePlan};
 pub use retention::Retention;
+pub use sharing::{WorkerProbe, read_probes, write_probe};
 pub use ship::{ShipOptions, ShippedState};
 pub use ship_plan::ShipPolicy;
+pub use standby::{Followed, Standby};
 pub use verify::{Verified, VerifyLevel, verify};
 pub use why::{Reacher, Why, why};

@@ -1,9 +1,9 @@
 //! Runs and checkpoints on this machine, beside the working state: what was fetched, and copies of what was shipped.
 //!
 //! ```text
-//! <directory>/<run>.run                a complete run: fetched, or a hard link to a run of the store
-//! <directory>/<run>.unfinished         a run on its way
-//! <directory>/<epoch>-<number>.json    a copy of a checkpoint: which runs, in which stacks
+//! <directory>/<run>.run                        a complete run: fetched, or a hard link to a run of the store
+//! <directory>/<run>.unfinished                 a run on its way
+//! <directory>/<epoch>-<number>-<claim>.json    a copy of a claim of a checkpoint: which runs, in which stacks
 //! ```
 //!
 //! A file is written under an unfinished name and gets the run's name when its length and digest agree. Copies cost links, and the
@@ -11,7 +11,7 @@
 //! and after another one each run is compared with its digest before it is used. One process owns a pool; its files are
 //! immutable. From any thread.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -127,9 +127,9 @@ impl LocalPool {
         Ok(true)
     }
 
-    /// Writes down a copy whose runs were linked.
+    /// Writes down a copy whose runs are here.
     pub(crate) fn keep(&self, copy: &LocalCopy, nonce: u64) -> Result<()> {
-        let path = self.copy_path(copy.checkpoint);
+        let path = self.directory.join(copy_name(copy.checkpoint, copy.claim));
         let unfinished = path.with_extension("unfinished");
         self.fs.remove(&unfinished)?;
         let mut file = self.fs.create_new(&unfinished)?;
@@ -141,12 +141,11 @@ impl LocalPool {
     /// The copy of the claim with this digest, if there is one that is whole. `boot` is the present start of the machine: when
     /// the copy is from an earlier one, every run is compared with its digest. Damaged copies are none.
     pub(crate) fn find(&self, checkpoint: CheckpointId, claim: Digest, boot: &str) -> Result<Option<LocalCopy>> {
-        let Some(copy) = self.read_copy(checkpoint)? else { return Ok(None) };
+        let Some(copy) = self.read_copy(&copy_name(checkpoint, claim))? else { return Ok(None) };
         if copy.claim != claim {
             return Ok(None);
         }
-        // Files are not synced; the system keeps them whole for as long as it runs.
-        let is_sure = !boot.is_empty() && copy.boot == boot;
+        let is_sure = is_sure(&copy, boot);
         for run in &copy.runs {
             let is_here = if is_sure { self.holds(run)? } else { self.holds_whole(run)? };
             if !is_here {
@@ -156,7 +155,21 @@ impl LocalPool {
         Ok(Some(copy))
     }
 
-    /// Forgets all copies but that of `checkpoint`, and runs that it does not name.
+    /// The runs that copies name which were made since `boot`, the present start of the machine: they need not be compared with their
+    /// digests.
+    pub(crate) fn sure_runs(&self, boot: &str) -> Result<BTreeMap<RunId, LocalRun>> {
+        let mut sure = BTreeMap::new();
+        for (_, name) in self.copies()? {
+            let copy = self.read_copy(&name)?.filter(|copy| is_sure(copy, boot));
+            sure.extend(copy.into_iter().flat_map(|copy| copy.runs).map(|run| (run.run.0, run)));
+        }
+        let bytes: BTreeMap<String, u64> =
+            self.fs.read_dir(&self.directory)?.into_iter().map(|file| (file.name, file.bytes)).collect();
+        sure.retain(|run, named| bytes.get(&run.file_name()) == Some(&named.bytes));
+        Ok(sure)
+    }
+
+    /// Forgets all copies but those of `checkpoint`, and runs that they do not name.
     pub(crate) fn keep_only(&self, checkpoint: CheckpointId) -> Result<()> {
         for (other, name) in self.copies()? {
             if other != checkpoint {
@@ -169,8 +182,8 @@ impl LocalPool {
     /// Removes runs that no copy names; who has opened or linked them keeps them.
     pub(crate) fn sweep(&self) -> Result<()> {
         let mut named = BTreeSet::new();
-        for (checkpoint, _) in self.copies()? {
-            let copy = self.read_copy(checkpoint)?;
+        for (_, name) in self.copies()? {
+            let copy = self.read_copy(&name)?;
             named.extend(copy.into_iter().flat_map(|copy| copy.runs).map(|run| run.run.0));
         }
         for file in self.fs.read_dir(&self.directory)? {
@@ -183,18 +196,16 @@ impl LocalPool {
     }
 
     fn copies(&self) -> Result<Vec<(CheckpointId, String)>> {
-        let parse = |name: String| Some((name.strip_suffix(".json")?.parse().ok()?, name));
+        let parse = |name: String| {
+            let (checkpoint, _) = name.strip_suffix(".json")?.rsplit_once('-')?;
+            Some((checkpoint.parse().ok()?, name))
+        };
         Ok(self.fs.read_dir(&self.directory)?.into_iter().filter_map(|file| parse(file.name)).collect())
     }
 
-    fn copy_path(&self, checkpoint: CheckpointId) -> PathBuf {
-        self.directory.join(format!("{checkpoint}.json"))
-    }
-
-    /// Reads the copy of a checkpoint; one that is damaged, as after a power loss, is none.
-    fn read_copy(&self, checkpoint: CheckpointId) -> Result<Option<LocalCopy>> {
-        let path = self.copy_path(checkpoint);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    /// Reads a copy; one that is damaged, as after a power loss, is none.
+    fn read_copy(&self, name: &str) -> Result<Option<LocalCopy>> {
+        let path = self.directory.join(name);
         let files = self.fs.read_dir(&self.directory)?;
         let Some(file) = files.iter().find(|file| file.name == name) else { return Ok(None) };
         if file.bytes > MANIFEST_BYTES_MAX {
@@ -205,4 +216,15 @@ impl LocalPool {
         source.read_exact_at(&mut bytes, 0)?;
         Ok(read(&bytes, &path.to_string_lossy()).ok())
     }
+}
+
+/// The file of a copy.
+fn copy_name(checkpoint: CheckpointId, claim: Digest) -> String {
+    let head: String = claim.0[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{checkpoint}-{head}.json")
+}
+
+/// Whether the files of a copy are whole if they are there: they are not synced, and the system keeps them for as long as it runs.
+fn is_sure(copy: &LocalCopy, boot: &str) -> bool {
+    !boot.is_empty() && copy.boot == boot
 }

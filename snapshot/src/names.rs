@@ -10,6 +10,7 @@
 //! <repo>/jobs/<job>/leases/<id>.json                                   what is being written or read
 //! <repo>/jobs/<job>/pins/<name>.json                                   checkpoints to keep
 //! <repo>/jobs/<job>/deletions/<id>.json                                what a collector has deleted
+//! <repo>/jobs/<job>/probes/<id>.json                                   a worker shows that it writes to the same place
 //! ```
 //!
 //! Numbers have a fixed width, so that a listing is in their order. Names that come out of a manifest or a listing are parsed
@@ -162,6 +163,10 @@ hexadecimal! {
     LeaseId, u128, "32"
 }
 hexadecimal! {
+    /// The name of a worker's probe; random.
+    ProbeId, u128, "32"
+}
+hexadecimal! {
     /// Tells uploads of one run apart; random.
     Upload, u32, "8"
 }
@@ -277,6 +282,8 @@ pub enum ObjectName {
     Pin(JobName, PinName),
     /// What a collector was about to delete.
     Deletions(JobName, u128),
+    /// What a worker shows the coordinator.
+    WorkerProbe(JobName, ProbeId),
 }
 
 impl ObjectName {
@@ -311,6 +318,7 @@ impl ObjectName {
             "leases" => ObjectName::Lease(job, LeaseId::parse(file)?),
             "deletions" => ObjectName::Deletions(job, u128::from_str_radix(file, 16).ok()?),
             "pins" => ObjectName::Pin(job, PinName::new(file).ok()?),
+            "probes" => ObjectName::WorkerProbe(job, ProbeId::parse(file)?),
             "checkpoints" => {
                 let (checkpoint, claim) = file.split_once('/')?;
                 let (epoch, number) = checkpoint.split_once('-')?;
@@ -338,6 +346,7 @@ impl fmt::Display for ObjectName {
             ObjectName::Lease(job, lease) => write!(out, "jobs/{job}/leases/{lease}.json"),
             ObjectName::Deletions(job, id) => write!(out, "jobs/{job}/deletions/{id:032x}.json"),
             ObjectName::Pin(job, pin) => write!(out, "jobs/{job}/pins/{pin}.json"),
+            ObjectName::WorkerProbe(job, id) => write!(out, "jobs/{job}/probes/{id}.json"),
         }
     }
 }
@@ -381,7 +390,7 @@ mod tests {
     }
 
     fn names() -> impl Strategy<Value = ObjectName> {
-        (labels(), labels(), any::<(u64, u64, u64, u128, u32)>(), 0..9).prop_map(|(job, label, numbers, kind)| {
+        (labels(), labels(), any::<(u64, u64, u64, u128, u32)>(), 0..10).prop_map(|(job, label, numbers, kind)| {
             let (first, second, third, lease, upload) = numbers;
             let job = JobName::new(&job).unwrap();
             match kind {
@@ -399,6 +408,7 @@ mod tests {
                 5 => ObjectName::Lease(job, LeaseId(lease)),
                 6 => ObjectName::Probe(lease),
                 7 => ObjectName::Deletions(job, lease),
+                8 => ObjectName::WorkerProbe(job, ProbeId(lease)),
                 _ => ObjectName::Pin(job, PinName::new(&label).unwrap()),
             }
         })

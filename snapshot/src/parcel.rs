@@ -181,19 +181,40 @@ impl ParcelTable {
         self.crcs.len() as u64
     }
 
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The length of the run.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Where the stored forms of all chunks end.
+    pub fn end(&self) -> u64 {
+        *self.starts.last().expect("the last start is the end")
+    }
+
     /// Where the stored forms of some chunks are in the parcel.
     pub fn span(&self, chunks: Range<u64>) -> Range<u64> {
         self.starts[chunks.start as usize]..self.starts[chunks.end as usize]
     }
 
+    /// Checks the stored form of chunk `number`.
+    fn check(&self, number: u64, stored: &[u8]) -> Result<(), ParcelFlaw> {
+        let (offset, expected) = (self.starts[number as usize], self.crcs[number as usize]);
+        let found = checksum(self.run, number, stored);
+        if found == expected {
+            return Ok(());
+        }
+        Err(ParcelFlaw { offset, what: format!("chunk checksum {found:08x}, expected {expected:08x}") })
+    }
+
     /// Checks the stored form of chunk `number` and appends the run's bytes to `out`.
     pub fn decode(&self, number: u64, stored: &[u8], out: &mut Vec<u8>) -> Result<(), ParcelFlaw> {
-        let index = number as usize;
-        let flaw = |what: String| ParcelFlaw { offset: self.starts[index], what };
-        let found = checksum(self.run, number, stored);
-        if found != self.crcs[index] {
-            return Err(flaw(format!("chunk checksum {found:08x}, expected {:08x}", self.crcs[index])));
-        }
+        self.check(number, stored)?;
+        let flaw = |what: String| ParcelFlaw { offset: self.starts[number as usize], what };
         let range = chunk_range(self.bytes, number);
         let expected = (range.end - range.start) as usize;
         let chunk = zstd::bulk::decompress(stored, expected).map_err(|cause| flaw(format!("chunk: {cause}")))?;
@@ -206,15 +227,25 @@ impl ParcelTable {
 
     /// Checks the stored forms of `chunks`, which `stored` holds one after the other, and gives the run's bytes.
     pub fn decode_all(&self, chunks: Range<u64>, stored: &Bytes) -> Result<Vec<u8>, ParcelFlaw> {
-        let span = self.span(chunks.clone());
-        assert_eq!(stored.len() as u64, span.end - span.start, "the reader has compared the length");
         let mut out = Vec::with_capacity(((chunks.end - chunks.start) * CHUNK_BYTES) as usize);
-        for number in chunks {
-            let place = self.span(number..number + 1);
-            let stored = &stored[(place.start - span.start) as usize..(place.end - span.start) as usize];
+        for (number, stored) in self.each(chunks, stored) {
             self.decode(number, stored, &mut out)?;
         }
         Ok(out)
+    }
+
+    /// Checks the stored forms of `chunks`, which `stored` holds one after the other.
+    pub fn check_all(&self, chunks: Range<u64>, stored: &Bytes) -> Result<(), ParcelFlaw> {
+        self.each(chunks, stored).try_for_each(|(number, stored)| self.check(number, stored))
+    }
+
+    fn each<'a>(&'a self, chunks: Range<u64>, stored: &'a Bytes) -> impl Iterator<Item = (u64, &'a [u8])> {
+        let span = self.span(chunks.clone());
+        assert_eq!(stored.len() as u64, span.end - span.start, "the reader has compared the length");
+        chunks.map(move |number| {
+            let place = self.span(number..number + 1);
+            (number, &stored[(place.start - span.start) as usize..(place.end - span.start) as usize])
+        })
     }
 }
 

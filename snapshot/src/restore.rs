@@ -1,47 +1,33 @@
 //! Brings key groups of a checkpoint into a store: fetch, verify, adopt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bedload_lsm::{AdoptedRun, AdoptedSource, AdoptedStack, RunId, Store};
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::chain::Chain;
-use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{ShippedRun, fetch_run, off_thread, read_claim};
+use crate::chosen::{Start, choose};
+use crate::error::{Error, Result};
+use crate::fetch::{ShippedRun, fetch_run};
+use crate::gather::{Gathered, gather};
 use crate::key_group::KeyGroups;
 use crate::lazy::{Fetcher, LazyRun, LazySource};
 use crate::lease::HeldLease;
 use crate::local::LocalPool;
-use crate::manifest::{
-    ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, LiveCompletion, LocalCopy, LocalRun,
-};
-use crate::names::{CheckpointId, JobName, RunName};
+use crate::manifest::{ClaimedRun, ClaimedSlice, ClaimedStack, Completion, LocalCopy};
+use crate::names::{CheckpointId, JobName};
 use crate::parcel::chunk_count;
 use crate::repo::Repo;
 use crate::restore_plan::{PlannedStack, RestorePlan};
 use crate::ship::ShippedState;
 use crate::ship_plan::{PlanSlice, PlanStack};
 
-/// How many claims are read at once.
-const CLAIMS_AT_ONCE: usize = 16;
-
 /// How many runs are prepared at once for being read before they are here.
 const PREPARED_AT_ONCE: usize = 16;
 
 /// How many chunks at the end of a run are fetched at once: its directory is there.
 const LAST_CHUNKS: u64 = 2;
-
-/// Which checkpoint is restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// The newest one; an error when there is none.
-    Latest,
-    /// The newest one, or none: a job that never completed a checkpoint starts empty, and so does one whose name is misspelt.
-    LatestOrEmpty,
-    /// This one.
-    At(CheckpointId),
-}
 
 /// What is to be restored, and how.
 #[derive(Clone, Debug)]
@@ -88,36 +74,13 @@ pub async fn restore(
     pool: &LocalPool,
 ) -> Result<Option<Restored>> {
     let mut chain = Chain::read(repo, job).await?;
-    let Some((slot, completion)) = choose(repo, &chain, options.start)? else { return Ok(None) };
-    let reading = LiveCompletion { slot, completion: completion.clone() };
+    let Some(reading) = choose(repo, &chain, options.start).await? else { return Ok(None) };
+    let completion = reading.completion.clone();
     let lease = HeldLease::read(&mut chain, repo, &options.holder, reading).await?;
     let restored = fetch(repo, job, &completion, options, pool).await;
     // One that stays is declared void by a person or the next coordinator.
     lease.end().await.ok();
     restored.map(Some)
-}
-
-fn choose(repo: &Repo, chain: &Chain, start: Start) -> Result<Option<(u64, Completion)>> {
-    let state = chain.state();
-    let found = match start {
-        Start::Latest | Start::LatestOrEmpty => state.newest().map(|(slot, _)| slot),
-        Start::At(checkpoint) => state.find(checkpoint),
-    };
-    if let Some(slot) = found {
-        return Ok(Some((slot, state.live()[&slot].clone())));
-    }
-    let message = match start {
-        Start::LatestOrEmpty => return Ok(None),
-        Start::Latest => {
-            "no checkpoint exists; is this the right job? to begin without one, start with latest-or-empty".into()
-        }
-        Start::At(checkpoint) => {
-            let known: Vec<String> =
-                state.live().values().rev().take(5).map(|live| live.checkpoint.to_string()).collect();
-            format!("checkpoint {checkpoint} does not exist; the newest are: {}", known.join(", "))
-        }
-    };
-    Err(Error::at(ErrorKind::Fix, format!("{repo}/jobs/{}", chain.job()), None, message))
 }
 
 async fn fetch(
@@ -127,7 +90,7 @@ async fn fetch(
     options: &RestoreOptions,
     pool: &LocalPool,
 ) -> Result<Restored> {
-    let Found { plan, copies, missing } = find(repo, job, completion, options, pool).await?;
+    let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
     let fetches = missing.iter().map(|run| fetch_run(repo, job, run, pool));
     futures_util::stream::iter(fetches).buffer_unordered(options.runs_at_once.max(1)).try_collect::<()>().await?;
     Ok(Restored {
@@ -139,49 +102,6 @@ async fn fetch(
         copies,
         lazy: BTreeMap::new(),
     })
-}
-
-/// A plan, and what of it is on this machine.
-struct Found {
-    plan: RestorePlan,
-    copies: BTreeMap<usize, LocalCopy>,
-    /// Runs that have to be fetched.
-    missing: Vec<ClaimedRun>,
-}
-
-async fn find(
-    repo: &Repo,
-    job: &JobName,
-    completion: &Completion,
-    options: &RestoreOptions,
-    pool: &LocalPool,
-) -> Result<Found> {
-    let wanted: Vec<&ClaimRef> =
-        completion.claims.iter().filter(|claim| claim.groups.overlaps(options.groups)).collect();
-    let claims = wanted.iter().map(|claim| read_claim(repo, job, completion.checkpoint, claim));
-    let claims: Vec<_> = futures_util::stream::iter(claims).buffered(CLAIMS_AT_ONCE).try_collect().await?;
-    let plan = RestorePlan::new(&claims, options.groups)?;
-    let mut copies = BTreeMap::new();
-    for (number, claim) in wanted.into_iter().enumerate() {
-        let (pool, boot) = (pool.clone(), repo.ambient().boot());
-        let (checkpoint, digest) = (completion.checkpoint, claim.digest);
-        if let Some(copy) = off_thread(move || pool.find(checkpoint, digest, &boot)).await? {
-            copies.insert(number, copy);
-        }
-    }
-    let used: BTreeSet<usize> = {
-        let stacks = plan.stacks.iter().filter(|stack| !copies.contains_key(&stack.claim));
-        stacks.flat_map(|stack| stack.runs.iter().copied()).collect()
-    };
-    let mut missing = Vec::new();
-    for run in used.into_iter().map(|index| plan.runs[index]) {
-        let (pool, file) =
-            (pool.clone(), LocalRun { run: RunName(run.parcel.run), bytes: run.bytes, digest: run.digest });
-        if !off_thread(move || pool.holds_whole(&file)).await? {
-            missing.push(run);
-        }
-    }
-    Ok(Found { plan, copies, missing })
 }
 
 /// Prepares key groups of a checkpoint to be read before they are here: reads manifests, and of each missing run its chunk
@@ -202,8 +122,8 @@ pub async fn restore_lazily(
     done: impl FnOnce(Result<()>) + Send + 'static,
 ) -> Result<Option<Restored>> {
     let mut chain = Chain::read(repo, job).await?;
-    let Some((slot, completion)) = choose(repo, &chain, options.start)? else { return Ok(None) };
-    let reading = LiveCompletion { slot, completion: completion.clone() };
+    let Some(reading) = choose(repo, &chain, options.start).await? else { return Ok(None) };
+    let completion = reading.completion.clone();
     let lease = HeldLease::read(&mut chain, repo, &options.holder, reading).await?;
     match prepare(repo, job, &completion, options, pool, fetcher).await {
         Ok(restored) => {
@@ -235,7 +155,7 @@ async fn prepare(
     pool: &LocalPool,
     fetcher: &Fetcher,
 ) -> Result<Restored> {
-    let Found { plan, copies, missing } = find(repo, job, completion, options, pool).await?;
+    let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
     let prepare = |run: ClaimedRun| async move {
         let shipped = ShippedRun::open(repo, job, &run).await?;
         let lazy = fetcher.lazy_run(&run, shipped, pool)?;

@@ -125,46 +125,16 @@ fn check_coverage(claims: &[Claim], wanted: KeyGroups) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::{ClaimedStack, Hex, Timings};
-    use crate::names::{Attempt, CheckpointId, JobName, ParcelName, Upload, WorkerName};
+    use crate::manifest::Hex;
+    use crate::spread::testing::StackOf;
 
-    fn run(sequence: u64) -> ClaimedRun {
-        ClaimedRun {
-            parcel: ParcelName { run: RunId { opening: 7, sequence }, upload: Upload(9) },
-            bytes: 4096,
-            digest: Hex([sequence as u8; 32]),
-            parcel_bytes: 1000,
-            parcel_digest: Hex([2; 32]),
-        }
-    }
-
-    /// A claim of these groups whose stacks, one for each of `cuts`, have these runs.
+    /// A claim of these groups whose stacks have these runs.
     fn claim(first: u16, last: u16, stacks: &[((u16, u16), &[u64])]) -> Claim {
-        let runs: Vec<u64> = {
-            let mut runs: Vec<u64> = stacks.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
-            runs.sort();
-            runs.dedup();
-            runs
-        };
-        let slice = |sequence: &u64| {
-            let run = runs.binary_search(sequence).unwrap() as u32;
-            ClaimedSlice { run, bytes: 100 }
-        };
-        let stack = |((first, last), runs): &((u16, u16), &[u64])| {
-            let keys = KeyGroups { first: *first, last: *last }.keys();
-            ClaimedStack::new(&keys, runs.iter().map(slice).collect())
-        };
-        Claim {
-            job: JobName::new("late-board").unwrap(),
-            checkpoint: CheckpointId { epoch: 3, number: 18 },
-            worker: WorkerName::new("w").unwrap(),
-            attempt: Attempt(5),
-            groups: KeyGroups { first, last },
-            clocks: vec![u64::from(first)],
-            stacks: stacks.iter().map(stack).collect(),
-            runs: runs.iter().map(|sequence| run(*sequence)).collect(),
-            timings: Timings::default(),
-        }
+        let slices: Vec<Vec<(u64, u64)>> =
+            stacks.iter().map(|(_, runs)| runs.iter().map(|run| (*run, 100)).collect()).collect();
+        let stacks: Vec<StackOf<'_>> =
+            stacks.iter().zip(&slices).map(|((groups, _), slices)| (*groups, &slices[..])).collect();
+        crate::spread::testing::claim((first, last), &stacks)
     }
 
     #[test]

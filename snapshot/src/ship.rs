@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{ClaimedRun, Hex};
+use crate::manifest::{Claim, ClaimRef, ClaimedRun, Hex, digest_of};
 use crate::names::{JobName, ObjectName, ParcelName, Upload};
 use crate::parcel::{CHUNK_BYTES, ParcelEncoder};
-use crate::repo::Repo;
+use crate::repo::{Published, Repo};
 use crate::ship_plan::{PlanStack, ShipPolicy};
 
 /// Bytes of a run that are read and compressed in one go.
@@ -56,6 +56,21 @@ impl ShippedState {
         let runs = used.map(|run| (run, known[&run])).collect();
         ShippedState { seal, stacks, runs }
     }
+}
+
+/// Writes a claim; gives what a completion says of it.
+///
+/// # Errors
+/// Those of the requests.
+pub(crate) async fn write_claim(repo: &Repo, claim: &Claim) -> Result<ClaimRef> {
+    let (worker, attempt) = (claim.worker.clone(), claim.attempt);
+    let name = ObjectName::Claim(claim.job.clone(), claim.checkpoint, worker.clone(), attempt);
+    let (published, bytes) = repo.publish(&name, claim).await?;
+    if published != Published::Ours {
+        let message = "another claim has the name of this attempt; please report this";
+        return Err(Error::at(ErrorKind::Bug, repo.place(&name), None, message));
+    }
+    Ok(ClaimRef { worker, attempt, groups: claim.groups, bytes: bytes.len() as u64, digest: digest_of(&bytes) })
 }
 
 /// Uploads `runs`, each under a new name, and tells `done` of each that is in the repo; gives them in the same order.

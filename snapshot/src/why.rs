@@ -5,8 +5,9 @@ use std::fmt;
 use crate::chain::Chain;
 use crate::error::Result;
 use crate::fetch::read_claim;
-use crate::manifest::{Completion, Lease, Pin};
+use crate::manifest::{Completion, Lease};
 use crate::names::{CheckpointId, Folder, JobName, LeaseId, ObjectName, PinName};
+use crate::pins::pins;
 use crate::repo::Repo;
 
 /// Why an object is there.
@@ -44,7 +45,10 @@ pub enum Reacher {
 pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
     let Some(name) = ObjectName::parse(path) else { return Ok(Why::Unknown) };
     let job = match &name {
-        ObjectName::Claim(job, ..) | ObjectName::Parcel(job, _) | ObjectName::Lease(job, _) => job.clone(),
+        ObjectName::Claim(job, ..)
+        | ObjectName::Parcel(job, _)
+        | ObjectName::Lease(job, _)
+        | ObjectName::WorkerProbe(job, _) => job.clone(),
         _ => return Ok(Why::Kept),
     };
     let chain = Chain::read(repo, &job).await?;
@@ -72,8 +76,7 @@ pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
             }
         }
     }
-    for (listed, pin, _) in repo.read_folder::<Pin>(&Folder::Pins.path(&job)).await? {
-        let ObjectName::Pin(_, pin_name) = listed else { continue };
+    for (pin_name, pin) in pins(repo, &job).await? {
         let completion = &pin.checkpoint.completion;
         if reaches(repo, &job, completion, &name).await? {
             reachers.push(Reacher::Pin(pin_name, completion.checkpoint));

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bedload_lsm::Store;
 use bedload_lsm::fs::{DiskFs, Fs};
 use bedload_snapshot::{
-    Chain, CollectOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, Patience, Repo,
-    RepoOptions, RestoreOptions, Retention, Start, Worker, WorkerName, collect, restore,
+    Chain, CollectOptions, CopyInto, CopyOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool,
+    Patience, Repo, RepoOptions, RestoreOptions, Retention, Start, VerifyLevel, Worker, WorkerName, collect, copy,
+    restore, verify,
 };
 
 use crate::GroupedKeys;
@@ -108,6 +109,14 @@ async fn checkpoints_come_back(repo: &Repo, directory: &Path) -> Result<(), Erro
     assert!(mine.len() > 8_000 && mine.len() == theirs.len());
     assert!(mine.iter().zip(&theirs).all(|(left, right)| left.0 == right.0 && *left.1 == *right.1));
     drop((mine, theirs));
+
+    // Another job gets the same checkpoint.
+    let (copy_job, into) = (JobName::new("late-board-copy")?, CopyInto::NewJob);
+    let options = CopyOptions { start: Start::Latest, into, holder: "conformance".into(), runs_at_once: 4 };
+    let copied = copy((repo, &job), (repo, &copy_job), &options, &|_| ()).await?.expect("there is a checkpoint");
+    assert!(copied.copied_bytes > 10_000_000, "{copied:?}");
+    let verified = verify(repo, &copy_job, copied.checkpoint, VerifyLevel::Everything).await?;
+    assert!(verified.faults.is_empty(), "{:?}", verified.faults);
 
     let mut chain = Chain::read(repo, &job).await?;
     let retention = Retention { last: 1, ..Retention::default() };

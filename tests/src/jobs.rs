@@ -13,9 +13,9 @@ use bedload_lsm::fs::{Fs, MemoryFs};
 use bedload_lsm::{Env, Store, Time, Tuning};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
 use bedload_snapshot::{
-    Chain, CheckpointId, CollectOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups, LocalPool, ObjectName,
-    Patience, Repo, RepoOptions, RestoreOptions, Restored, ShipOptions, ShipPolicy, Start, VerifyLevel, Why, Worker,
-    WorkerName, collect, restore, verify, why,
+    Chain, CheckpointId, CollectOptions, CopyInto, CopyOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups,
+    LocalPool, ObjectName, Patience, PinName, Repo, RepoOptions, RestoreOptions, Restored, ShipOptions, ShipPolicy,
+    Start, VerifyLevel, Why, Worker, WorkerName, collect, copy, pin, restore, unpin, verify, why,
 };
 use tokio::runtime::Runtime;
 
@@ -73,6 +73,8 @@ pub struct JobTally {
     pub copied_claims: u64,
     /// Restores that were compared.
     pub restores: u64,
+    /// Checkpoints that were copied to another job.
+    pub copies: u64,
     /// Objects that were collected.
     pub deleted: u64,
     /// Requests to the object store.
@@ -116,6 +118,10 @@ struct Job {
     frozen: BTreeMap<CheckpointId, State>,
     /// Checkpoints that were reported complete, less those that expired.
     completed: BTreeSet<CheckpointId>,
+    /// The checkpoints that pins keep, by the pin's number.
+    pins: BTreeMap<u64, CheckpointId>,
+    /// The job that checkpoints are copied to.
+    copy_name: JobName,
     openings: u64,
     tally: JobTally,
 }
@@ -154,6 +160,8 @@ impl Job {
             state: State::new(),
             frozen: BTreeMap::new(),
             completed: BTreeSet::new(),
+            pins: BTreeMap::new(),
+            copy_name: JobName::new("copy").expect("a fine name"),
             openings: seed << 20,
             tally: JobTally::default(),
         };
@@ -319,7 +327,7 @@ impl Job {
         self.inject(true);
         let passed_ms = 1 << self.random.below(16);
         self.pass_ms(passed_ms);
-        match self.random.below(22) {
+        match self.random.below(24) {
             0..10 => self.write()?,
             10..15 => self.checkpoint()?,
             15 => self.expire()?,
@@ -329,6 +337,8 @@ impl Job {
                 let count = self.draw_workers();
                 self.start(count)?;
             }
+            20 => self.pin()?,
+            21 => self.copy()?,
             _ => self.work_in_background(),
         }
         self.inject(false);
@@ -351,6 +361,66 @@ impl Job {
         }
     }
 
+    /// Pins a checkpoint, or removes a pin.
+    fn pin(&mut self) -> Checked {
+        let number = self.random.below(3);
+        let name = PinName::new(&format!("pin-{number}")).expect("a fine name");
+        if self.pins.remove(&number).is_some() {
+            let unpinned = self.runtime.block_on(unpin(&self.repo, &self.name, &name));
+            self.inject(false);
+            return match unpinned {
+                Ok(()) => Ok(()),
+                Err(error) => self.bear(&error).and_then(|()| self.remove_pin(&name)),
+            };
+        }
+        let Some(checkpoint) = self.drawn_checkpoint() else { return Ok(()) };
+        match self.runtime.block_on(pin(&self.repo, &self.name, &name, checkpoint, "a test said so")) {
+            Ok(()) => {
+                self.pins.insert(number, checkpoint);
+                Ok(())
+            }
+            Err(error) => {
+                self.bear(&error)?;
+                self.inject(false);
+                self.remove_pin(&name)
+            }
+        }
+    }
+
+    /// Removes a pin of which it is not known whether it is there.
+    fn remove_pin(&mut self, name: &PinName) -> Checked {
+        match self.runtime.block_on(unpin(&self.repo, &self.name, name)) {
+            Err(error) if error.kind() != ErrorKind::Fix => Err(unexpected(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn drawn_checkpoint(&mut self) -> Option<CheckpointId> {
+        let completed: Vec<CheckpointId> = self.completed.iter().copied().collect();
+        (!completed.is_empty()).then(|| completed[self.random.below(completed.len() as u64) as usize])
+    }
+
+    /// Copies a checkpoint to another job, which has it then.
+    fn copy(&mut self) -> Checked {
+        let Some(source) = self.drawn_checkpoint() else { return Ok(()) };
+        let start = Start::At(source);
+        let options = CopyOptions { start, into: CopyInto::AnyJob, holder: "test".into(), runs_at_once: 1 };
+        let copied = copy((&self.repo, &self.name), (&self.repo, &self.copy_name), &options, &|_| ());
+        let copied = match self.runtime.block_on(copied) {
+            Ok(copied) => copied.expect("the checkpoint is named"),
+            Err(error) => return self.bear(&error),
+        };
+        self.inject(false);
+        self.tally.copies += 1;
+        let name = std::mem::replace(&mut self.name, self.copy_name.clone());
+        let found = self.state_at(copied.checkpoint, KeyGroups::all(self.options.key_groups), 0);
+        self.name = name;
+        if found? == self.frozen[&source] {
+            return Ok(());
+        }
+        Err(format!("the copy of checkpoint {source} differs"))
+    }
+
     fn mark_boundary(&mut self) -> Checked {
         let marked = self.runtime.block_on(async {
             let mut chain = Chain::read(&self.repo, &self.name).await?;
@@ -365,13 +435,18 @@ impl Job {
         self.options.fault_one_in = 0;
         self.workers.clear();
         self.start(1)?;
+        for number in std::mem::take(&mut self.pins).into_keys() {
+            self.remove_pin(&PinName::new(&format!("pin-{number}")).expect("a fine name"))?;
+        }
         self.check_objects()?;
         let ended = self.runtime.block_on(async {
             let mut chain = Chain::read(&self.repo, &self.name).await?;
             let live = chain.state().live().keys().copied().collect();
             chain.expire(live, "the end of a test").await?;
             for path in self.objects.paths() {
-                if let Some(ObjectName::Lease(_, lease)) = ObjectName::parse(&path) {
+                if let Some(ObjectName::Lease(job, lease)) = ObjectName::parse(&path)
+                    && job == self.name
+                {
                     chain.void(lease, "the end of a test").await?;
                 }
             }
@@ -386,7 +461,8 @@ impl Job {
         self.pass_ms(GRACE_MS);
         self.collect()?;
         let mut count = [0; 4];
-        for path in self.objects.paths() {
+        let folder = format!("jobs/{}/", self.name);
+        for path in self.objects.paths().into_iter().filter(|path| path.starts_with(&folder)) {
             match ObjectName::parse(&path) {
                 Some(ObjectName::Claim(..)) => count[0] += 1,
                 Some(ObjectName::Lease(..)) => count[1] += 1,
@@ -531,7 +607,9 @@ impl Job {
             let collected = collect(&self.repo, &self.name, &options).await?;
             let garbage: BTreeSet<String> = collected.garbage.into_iter().map(|(path, _)| path).collect();
             let mut wrong = None;
-            for path in self.objects.paths().into_iter().step_by(5) {
+            let folder = format!("jobs/{}/", self.name);
+            let paths = self.objects.paths().into_iter().filter(|path| path.starts_with(&folder));
+            for path in paths.step_by(5) {
                 let is_asked = matches!(ObjectName::parse(&path), Some(ObjectName::Claim(..) | ObjectName::Parcel(..)));
                 let is_reached = matches!(why(&self.repo, &path).await?, Why::Reached(_));
                 // A checkpoint in the making keeps what is younger than it, and nothing is being made here.
@@ -557,18 +635,16 @@ impl Job {
         if let Some(lost) = self.completed.iter().find(|checkpoint| !live.contains(checkpoint)) {
             return Err(format!("checkpoint {lost} was complete and does not exist"));
         }
-        if live.is_empty() {
+        // A pin keeps one that has expired.
+        let kept: Vec<CheckpointId> = live.into_iter().chain(self.pins.values().copied()).collect();
+        if kept.is_empty() {
             return Ok(());
         }
-        let checkpoint = live[self.random.below(live.len() as u64) as usize];
+        let checkpoint = kept[self.random.below(kept.len() as u64) as usize];
         let count = self.draw_workers();
         let index = self.random.below(u64::from(count)) as u32;
         let groups = KeyGroups::of_worker(self.options.key_groups, count, index);
-        let faults = std::mem::replace(&mut self.options.fault_one_in, 0);
-        let restored = self.restore(groups, Start::At(checkpoint), index, &MemoryFs::new());
-        self.options.fault_one_in = faults;
-        let (mut member, _) = restored?.expect("nothing fails now");
-        let found = contents(&mut member.store).map_err(|error| unexpected(&error))?;
+        let found = self.state_at(checkpoint, groups, index)?;
         let keys = groups.keys();
         let expected =
             self.frozen.get(&checkpoint).ok_or_else(|| format!("checkpoint {checkpoint} was never frozen"))?;
@@ -589,6 +665,15 @@ impl Job {
             found.len(),
             expected.len()
         ))
+    }
+
+    /// What a new machine restores of a checkpoint, while nothing fails.
+    fn state_at(&mut self, checkpoint: CheckpointId, groups: KeyGroups, index: u32) -> Checked<State> {
+        let faults = std::mem::replace(&mut self.options.fault_one_in, 0);
+        let restored = self.restore(groups, Start::At(checkpoint), index, &MemoryFs::new());
+        self.options.fault_one_in = faults;
+        let (mut member, _) = restored?.expect("nothing fails now");
+        contents(&mut member.store).map_err(|error| unexpected(&error))
     }
 }
 

@@ -22,6 +22,7 @@ pub mod jobs;
 pub mod kills;
 #[cfg(shuttle)]
 pub mod schedules;
+pub mod small_job;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{GroupedKeys, TestKeys, TestRules};

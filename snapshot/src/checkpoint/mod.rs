@@ -20,12 +20,15 @@
 mod epoch;
 mod worker;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::epoch::Epoch;
 pub use self::worker::{ShipReport, Worker};
 use crate::names::{CheckpointId, LeaseId};
 
 /// What a coordinator tells its workers: take part in this checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Barrier {
     /// Which checkpoint.
     pub checkpoint: CheckpointId,
@@ -36,7 +39,8 @@ pub struct Barrier {
 }
 
 /// The checkpoint that another one is built upon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Base {
     /// The slot of its completion.
     pub slot: u64,

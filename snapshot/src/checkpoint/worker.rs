@@ -11,13 +11,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
 use crate::local::LocalPool;
-use crate::manifest::{
-    Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Hex, LocalCopy, LocalRun, Timings, digest_of,
-};
+use crate::manifest::{Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Hex, LocalCopy, LocalRun, Timings};
 use crate::names::{Attempt, CheckpointId, JobName, ObjectName, RunName, WorkerName};
-use crate::repo::{Published, Repo};
+use crate::repo::Repo;
 use crate::seeded::{Bug, is_seeded};
-use crate::ship::{ShipOptions, ShippedState, upload_runs};
+use crate::ship::{ShipOptions, ShippedState, upload_runs, write_claim};
 use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPlan, plan_shipping};
 
 /// One worker's part in the checkpoints of a job: some key groups, one store.
@@ -223,20 +221,9 @@ impl Worker {
             runs: state.runs.values().copied().collect(),
             timings,
         };
-        let name = ObjectName::Claim(self.job.clone(), barrier.checkpoint, self.name.clone(), claim.attempt);
-        let (published, bytes) = self.repo.publish(&name, &claim).await?;
-        if published != Published::Ours {
-            let message = "another claim has the name of this attempt; please report this";
-            return Err(Error::at(ErrorKind::Bug, self.repo.place(&name), None, message));
-        }
+        let reference = write_claim(&self.repo, &claim).await?;
         self.shipped().claimed.insert(barrier.checkpoint, state);
-        Ok(ClaimRef {
-            worker: self.name.clone(),
-            attempt: claim.attempt,
-            groups: self.groups,
-            bytes: bytes.len() as u64,
-            digest: digest_of(&bytes),
-        })
+        Ok(reference)
     }
 
     /// Says that a checkpoint exists: later ones are built upon it, and nothing before it is needed any more. Gives the seal

@@ -1,9 +1,9 @@
-//! Leases, pins, and the marker of a repo.
+//! Leases, pins, probes, records of deletions, and the marker of a repo.
 
 use serde::{Deserialize, Serialize};
 
 use super::{LiveCompletion, Manifest};
-use crate::names::{CheckpointId, JobName, ParcelName};
+use crate::names::{CheckpointId, JobName, ParcelName, WorkerName};
 
 /// Something is being written or read: what it needs is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,20 @@ pub struct Deletions {
 
 impl Manifest for Deletions {
     const KIND: &'static str = "deletions";
+}
+
+/// What a worker shows the coordinator, to prove that both reach one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// The job.
+    pub job: JobName,
+    /// Who wrote it.
+    pub worker: WorkerName,
+}
+
+impl Manifest for Probe {
+    const KIND: &'static str = "probe";
 }
 
 /// Says that a place is a repo.

@@ -28,7 +28,7 @@ use serde_json::value::RawValue;
 
 pub use self::chain::{Boundary, ClaimRef, Completion, Event, Expiry, Fence, LiveCompletion, Slot, Void};
 pub use self::claim::{Bound, Claim, ClaimedRun, ClaimedSlice, ClaimedStack, Timings};
-pub use self::lease::{Deletions, Lease, Marker, Pin};
+pub use self::lease::{Deletions, Lease, Marker, Pin, Probe};
 pub use self::local::{LocalCopy, LocalRun};
 use crate::error::{Error, ErrorKind, Result, damaged};
 

@@ -1,0 +1,40 @@
+//! Lets checkpoints expire by a policy; what pins keep stays.
+
+use std::collections::BTreeSet;
+
+use crate::chain::Chain;
+use crate::error::Result;
+use crate::names::{CheckpointId, JobName};
+use crate::pins::pins;
+use crate::repo::Repo;
+use crate::retention::Retention;
+
+/// Which checkpoints of `job` the policy keeps no longer, oldest first. Changes nothing.
+///
+/// # Errors
+/// Those of the requests; whatever a pin that cannot be read gives.
+pub async fn plan_expiry(repo: &Repo, job: &JobName, retention: &Retention) -> Result<Vec<CheckpointId>> {
+    let chain = Chain::read(repo, job).await?;
+    let slots = expired_slots(repo, &chain, retention).await?;
+    Ok(slots.iter().map(|slot| chain.state().live()[slot].checkpoint).collect())
+}
+
+/// Lets those checkpoints of `job` expire that the policy keeps no longer; gives them, oldest first. Their objects stay until they are
+/// [collected](crate::collect).
+///
+/// # Errors
+/// As [`plan_expiry`].
+pub async fn expire(repo: &Repo, job: &JobName, retention: &Retention, reason: &str) -> Result<Vec<CheckpointId>> {
+    let mut chain = Chain::read(repo, job).await?;
+    let slots = expired_slots(repo, &chain, retention).await?;
+    let before = chain.state().live().clone();
+    chain.expire(slots, reason).await?;
+    let gone = before.iter().filter(|(slot, _)| !chain.state().live().contains_key(slot));
+    Ok(gone.map(|(_, completion)| completion.checkpoint).collect())
+}
+
+async fn expired_slots(repo: &Repo, chain: &Chain, retention: &Retention) -> Result<Vec<u64>> {
+    let pinned: BTreeSet<u64> =
+        pins(repo, chain.job()).await?.into_iter().map(|(_, pin)| pin.checkpoint.slot).collect();
+    Ok(retention.expired(chain.state().live(), &pinned))
+}
