@@ -86,6 +86,7 @@ pub(crate) mod testing {
             stacks: stacks.iter().map(stack).collect(),
             runs: runs.iter().map(run).collect(),
             timings: Timings::default(),
+            attachment: serde_json::Value::Null,
         }
     }
 }

@@ -114,6 +114,21 @@ impl Worker {
     /// Those of the flush, of the requests, and of the disk. Nothing of the checkpoint exists then; what was uploaded is used
     /// again by the next one.
     pub async fn ship(&self, frozen: Frozen, barrier: &Barrier, pause_us: u64) -> Result<(ClaimRef, ShipReport)> {
+        self.ship_with(frozen, barrier, pause_us, serde_json::Value::Null).await
+    }
+
+    /// As [`Worker::ship`], with something that stands in the claim beside the key groups and comes back with
+    /// [`claims`](crate::claims): keep it small, it is written at every checkpoint.
+    ///
+    /// # Errors
+    /// As [`Worker::ship`].
+    pub async fn ship_with(
+        &self,
+        frozen: Frozen,
+        barrier: &Barrier,
+        pause_us: u64,
+        attachment: serde_json::Value,
+    ) -> Result<(ClaimRef, ShipReport)> {
         let clock = || self.repo.ambient().elapsed_us();
         let start = clock();
         let stacks = tokio::task::spawn_blocking(move || frozen.wait()).await;
@@ -132,7 +147,7 @@ impl Worker {
             upload_us: clock() - linked,
             verify_us: 0,
         };
-        let claim = self.claim(&stacks, state, barrier, timings).await?;
+        let claim = self.claim(&stacks, state, barrier, timings, attachment).await?;
         if let Some(pool) = self.pool.as_ref().filter(|_| is_linked) {
             let copy = local.copy(&self.job, barrier.checkpoint, &claim, self.repo.ambient().boot());
             pool.keep(&copy, self.repo.ambient().random()).ok();
@@ -206,6 +221,7 @@ impl Worker {
         state: ShippedState,
         barrier: &Barrier,
         timings: Timings,
+        attachment: serde_json::Value,
     ) -> Result<ClaimRef> {
         let place: BTreeMap<RunId, u32> = state.runs.keys().copied().zip(0..).collect();
         let slice = |slice: &PlanSlice| ClaimedSlice { run: place[&slice.run], bytes: slice.bytes };
@@ -220,6 +236,7 @@ impl Worker {
             stacks: state.stacks.iter().map(stack).collect(),
             runs: state.runs.values().copied().collect(),
             timings,
+            attachment,
         };
         let reference = write_claim(&self.repo, &claim).await?;
         self.shipped().claimed.insert(barrier.checkpoint, state);

@@ -32,6 +32,9 @@ pub struct Claim {
     pub stacks: Vec<ClaimedStack>,
     /// How long the parts of making it took.
     pub timings: Timings,
+    /// What the worker adds to its key groups: positions of its sources, names of its states. Any JSON, kept as it is.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub attachment: serde_json::Value,
 }
 
 /// A shipped run.
@@ -210,6 +213,7 @@ mod tests {
                 stack(KeyRange::from([0u8, 6]..[0u8, 8]), &[0]),
             ],
             timings: Timings::default(),
+            attachment: serde_json::json!({ "positions": [1, 2] }),
         }
     }
 

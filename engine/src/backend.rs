@@ -1,0 +1,216 @@
+//! Where the state lies: in a store, or in memory. What both offer is bytes under keys.
+
+use bedload_lsm::{ClockId, Clocks, Cursor, Expiry, KeyRange, Store};
+
+use crate::error::Result;
+use crate::heap::Heap;
+
+/// Where the state lies.
+pub(crate) enum Backend {
+    /// In a store on the local disk.
+    Lsm(Box<Store>),
+    /// In memory.
+    Heap(Heap),
+}
+
+/// What an update did.
+pub(crate) enum Change {
+    /// Nothing.
+    Keep,
+    /// It wrote a value into the buffer that it was given; this is its end.
+    Write(Option<Expiry>),
+    /// It wrote a value into the buffer that it was given; its end stays.
+    Rewrite,
+    /// It removed the value.
+    Delete,
+}
+
+/// A place in a range, which survives writes.
+pub(crate) enum Place {
+    Lsm(Cursor),
+    Heap { range: KeyRange, at: Option<Vec<u8>>, value: Vec<u8> },
+}
+
+impl Backend {
+    /// Looks at the value of `key`.
+    #[inline]
+    pub fn read<T>(&self, key: &[u8], look: impl FnOnce(Option<&[u8]>) -> Result<T>) -> Result<T> {
+        match self {
+            Backend::Lsm(store) => look(store.get(key)?.as_deref()),
+            Backend::Heap(heap) => look(heap.get(key).map(|kept| &kept.bytes[..])),
+        }
+    }
+
+    #[inline]
+    pub fn put(&mut self, key: &[u8], value: &[u8], expiry: Option<Expiry>) -> Result<()> {
+        match self {
+            Backend::Lsm(store) => match expiry {
+                None => store.put(key, value),
+                Some(expiry) => store.put_until(key, value, expiry),
+            },
+            Backend::Heap(heap) => {
+                heap.put(key, value, expiry);
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks at the value of `key` and writes what `change` puts into `buffer`, in one descent.
+    #[inline]
+    pub fn update<T>(
+        &mut self,
+        key: &[u8],
+        buffer: &mut Vec<u8>,
+        change: impl FnOnce(Option<&[u8]>, &mut Vec<u8>) -> Result<(Change, T)>,
+    ) -> Result<T> {
+        buffer.clear();
+        match self {
+            Backend::Lsm(store) => store.update(key, |slot| {
+                let (change, result) = change(slot.value(), buffer)?;
+                match change {
+                    Change::Keep => {}
+                    Change::Write(expiry) => {
+                        slot.put(buffer);
+                        slot.set_expiry(expiry);
+                    }
+                    Change::Rewrite => slot.put(buffer),
+                    Change::Delete => slot.delete(),
+                }
+                Ok(result)
+            })?,
+            Backend::Heap(heap) => {
+                let (change, result) = change(heap.get(key).map(|kept| &kept.bytes[..]), buffer)?;
+                match change {
+                    Change::Keep => {}
+                    Change::Write(expiry) => heap.put(key, buffer, expiry),
+                    Change::Rewrite => heap.put(key, buffer, heap.get(key).and_then(|kept| kept.expiry)),
+                    Change::Delete => heap.delete(key),
+                }
+                Ok(result)
+            }
+        }
+    }
+
+    #[inline]
+    pub fn merge(&mut self, key: &[u8], operand: &[u8], expiry: Option<Expiry>) -> Result<()> {
+        match self {
+            Backend::Lsm(store) => match expiry {
+                None => store.merge(key, operand),
+                Some(expiry) => store.merge_until(key, operand, expiry),
+            },
+            Backend::Heap(heap) => heap.merge(key, operand, expiry),
+        }
+    }
+
+    #[inline]
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        match self {
+            Backend::Lsm(store) => store.delete(key),
+            Backend::Heap(heap) => {
+                heap.delete(key);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn delete_range(&mut self, range: KeyRange) -> Result<()> {
+        match self {
+            Backend::Lsm(store) => store.delete_range(range),
+            Backend::Heap(heap) => {
+                heap.delete_range(&range);
+                Ok(())
+            }
+        }
+    }
+
+    /// Shows entries of a range in order, until `look` says that it has seen enough.
+    pub fn scan(&self, range: KeyRange, mut look: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        match self {
+            Backend::Lsm(store) => {
+                let mut scan = store.scan(range)?;
+                while let Some((key, value)) = scan.next_entry()? {
+                    if !look(key, value)? {
+                        break;
+                    }
+                }
+            }
+            Backend::Heap(heap) => {
+                for (key, kept) in heap.range(&range) {
+                    if !look(key, &kept.bytes)? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A place before the first entry of a range.
+    pub fn place(&self, range: KeyRange) -> Place {
+        match self {
+            Backend::Lsm(store) => Place::Lsm(store.cursor(range)),
+            Backend::Heap(_) => Place::Heap { range, at: None, value: Vec::new() },
+        }
+    }
+
+    /// The next entry from a place on, as the state is now.
+    pub fn next<'a>(&self, place: &'a mut Place) -> Result<Option<(&'a [u8], &'a [u8])>> {
+        match (self, place) {
+            (Backend::Lsm(store), Place::Lsm(cursor)) => cursor.next(store),
+            (Backend::Heap(heap), Place::Heap { range, at, value }) => {
+                let Some((key, kept)) = heap.first(range) else {
+                    *at = None;
+                    return Ok(None);
+                };
+                value.clone_from(&kept.bytes);
+                range.start.clone_from(key);
+                range.start.push(0);
+                let at = at.insert(key.clone());
+                Ok(Some((at, value)))
+            }
+            _ => unreachable!("a place is used with the backend that made it"),
+        }
+    }
+
+    /// Removes the entry at a place.
+    pub fn remove_at(&mut self, place: &mut Place) -> Result<()> {
+        match (self, place) {
+            (Backend::Lsm(store), Place::Lsm(cursor)) => store.remove_at(cursor),
+            (Backend::Heap(heap), Place::Heap { at, .. }) => {
+                let key = at
+                    .take()
+                    .ok_or_else(|| crate::error::fix("the cursor stands at no entry: call next first, remove once"))?;
+                heap.delete(&key);
+                Ok(())
+            }
+            _ => unreachable!("a place is used with the backend that made it"),
+        }
+    }
+
+    /// The first keys of a range: for walks that write on their way.
+    pub fn some(&self, range: KeyRange, count: usize) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::new();
+        self.scan(range, |key, _| {
+            keys.push(key.to_vec());
+            Ok(keys.len() < count)
+        })?;
+        Ok(keys)
+    }
+
+    pub fn clocks(&self) -> &Clocks {
+        match self {
+            Backend::Lsm(store) => store.clocks(),
+            Backend::Heap(heap) => heap.clocks(),
+        }
+    }
+
+    pub fn set_clock(&mut self, clock: ClockId, now: u64) -> Result<()> {
+        match self {
+            Backend::Lsm(store) => store.set_clock(clock, now),
+            Backend::Heap(heap) => {
+                heap.set_clock(clock, now);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,747 @@
+//! The engine: a worker's states, opened from a checkpoint, and shipped with the next one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bedload_lsm::fs::{DiskFs, Fs, FsLock};
+use bedload_lsm::{Clocks, Expiry, Frozen, KeyRange, Store, SystemTime, Time, frame, frames};
+use bedload_snapshot::{
+    Barrier, CheckpointId, ClaimRef, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
+    RestoreOptions, Restored, ShipOptions, ShipReport, Worker, WorkerName, claims, restore, restore_lazily,
+};
+
+use crate::backend::{Backend, Change};
+use crate::catalog::{Catalog, StateInfo, TimersInfo};
+use crate::error::{Error, ErrorKind, Result, fix};
+use crate::firing::{Fired, advance};
+use crate::heap::{Heap, Kept};
+use crate::hex::HexBytes;
+use crate::key_groups::{KeyHash, key_group};
+use crate::keyed::{Core, Keyed};
+use crate::operator_state::OperatorState;
+use crate::ordered::Ordered;
+use crate::spec::{Spec, State, StateKind};
+use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, parse};
+use crate::timers::{Queue, Timers};
+use crate::ttl::Clock;
+
+/// How many keys a walk over a state reads before it writes.
+const WALK_KEYS: usize = 256;
+
+/// Threads that fetch for a lazy restore.
+const FETCH_THREADS: usize = 2;
+
+/// What an engine starts from.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Start {
+    /// The newest checkpoint of the job; an error when there is none (default).
+    #[default]
+    Latest,
+    /// The newest checkpoint, or nothing: a job whose name is misspelt starts empty too.
+    LatestOrEmpty,
+    /// This checkpoint: it exists, or a pin keeps it.
+    At(CheckpointId),
+    /// Nothing, whatever checkpoints there are.
+    Empty,
+    /// A checkpoint of another job, or its newest one. That job is left as it is: the first checkpoint of this one uploads everything. To
+    /// share the upload, [copy](bedload_snapshot::copy) the checkpoint to this job first.
+    From(JobName, Option<CheckpointId>),
+}
+
+/// Where the state lies while it is worked on. Checkpoints are the same: moving from one to the other is a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Residence {
+    /// In a store on the local disk (default): larger than memory, and checkpoints upload what changed.
+    #[default]
+    Disk,
+    /// In memory as a whole: for small states. Each checkpoint uploads all of it.
+    Heap,
+}
+
+/// When an engine that starts from a checkpoint is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Restoring {
+    /// When all of it is here and was verified (default).
+    #[default]
+    Whole,
+    /// When its manifests are here: what is read is fetched when it is first read, the rest in the background. Reads wait for the repo,
+    /// and fail when it does.
+    Lazily,
+}
+
+/// How an engine is opened.
+pub struct Builder {
+    directory: PathBuf,
+    repo: Option<(Repo, String)>,
+    index: u32,
+    workers: u32,
+    name: Option<String>,
+    groups: Option<KeyGroups>,
+    max_groups: u32,
+    memory: usize,
+    start: Start,
+    residence: Residence,
+    restoring: Restoring,
+    hash: KeyHash,
+    ship: ShipOptions,
+    fs: Arc<dyn Fs>,
+    env: Option<bedload_lsm::Env>,
+}
+
+/// The states of a worker: some of the key groups of a job.
+///
+/// One thread has it. Shipping happens beside it: see [`Engine::checkpoint`].
+pub struct Engine {
+    core: Core,
+    catalog: Catalog,
+    residence: Residence,
+    directory: PathBuf,
+    fs: Arc<dyn Fs>,
+    worker: Option<Arc<Worker>>,
+    start: Option<Opened>,
+    time: SystemTime,
+    positions: Vec<Position>,
+    /// Fetches what a lazy restore left.
+    fetcher: Option<Fetcher>,
+    checkpoints: u64,
+    /// Last, so that nothing is written when it is given up.
+    _lock: Box<dyn FsLock>,
+}
+
+/// What an engine was opened from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Whether it is of the engine's own job, so that the next one may be built upon it.
+    pub is_own: bool,
+    /// Bytes that were fetched before the engine was open.
+    pub fetched_bytes: u64,
+    /// Runs that it consists of, and how many of them were on this machine.
+    pub runs: usize,
+    /// Runs that were on this machine.
+    pub local_runs: usize,
+}
+
+/// Where the sources of a former worker were: what its checkpoints were given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The key groups of that worker.
+    pub groups: KeyGroups,
+    /// The bytes that it gave.
+    pub bytes: Vec<u8>,
+}
+
+impl Engine {
+    /// An engine whose working state lies in `directory`, which must be on a local disk.
+    pub fn builder(directory: impl AsRef<Path>) -> Builder {
+        Builder {
+            directory: directory.as_ref().to_owned(),
+            repo: None,
+            index: 0,
+            workers: 1,
+            name: None,
+            groups: None,
+            max_groups: 128,
+            memory: 256 << 20,
+            start: Start::Latest,
+            residence: Residence::Disk,
+            restoring: Restoring::Whole,
+            hash: KeyHash::Xxh3,
+            ship: ShipOptions::default(),
+            fs: Arc::new(DiskFs),
+            env: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Where checkpoints go, and the name of the job. Without it there are none, and the engine starts [empty](Start::Empty).
+    pub fn repo(mut self, repo: &Repo, job: &str) -> Builder {
+        self.repo = Some((repo.clone(), job.to_owned()));
+        self
+    }
+
+    /// Which of how many workers this is (default 0 of 1): decides its key groups, its name, and its part of operator lists.
+    pub fn worker(mut self, index: u32, workers: u32) -> Builder {
+        (self.index, self.workers) = (index, workers);
+        self
+    }
+
+    /// The name of the worker in claims (default `w-` and its index).
+    pub fn name(mut self, name: &str) -> Builder {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Its key groups, in the place of those that its index gives: where they were cut by bytes.
+    pub fn groups(mut self, groups: KeyGroups) -> Builder {
+        self.groups = Some(groups);
+        self
+    }
+
+    /// How many key groups the job has: the most workers that it can ever have, 1 to 32,768 (default 128). Fixed by its first
+    /// checkpoint; more cost some bytes for each group and worker.
+    pub fn max_groups(mut self, count: u32) -> Builder {
+        self.max_groups = count;
+        self
+    }
+
+    /// Memory for what was written last and for what is read often, in bytes (default 256 MiB); not for a [heap](Residence::Heap).
+    pub fn memory(mut self, bytes: usize) -> Builder {
+        self.memory = bytes;
+        self
+    }
+
+    /// Shares memory, threads and file system with other stores and engines of this process, in the place of a budget of its own.
+    pub fn env(mut self, env: &bedload_lsm::Env) -> Builder {
+        self.env = Some(env.clone());
+        self
+    }
+
+    /// What it starts from (default [`Start::Latest`]).
+    pub fn start(mut self, start: Start) -> Builder {
+        self.start = start;
+        self
+    }
+
+    /// Where the state lies (default on disk).
+    pub fn residence(mut self, residence: Residence) -> Builder {
+        self.residence = residence;
+        self
+    }
+
+    /// When it is open (default when all is here).
+    pub fn restoring(mut self, restoring: Restoring) -> Builder {
+        self.restoring = restoring;
+        self
+    }
+
+    /// How keys are hashed into key groups (default [`KeyHash::Xxh3`]). Fixed for the life of a job.
+    pub fn key_hash(mut self, hash: KeyHash) -> Builder {
+        self.hash = hash;
+        self
+    }
+
+    /// How checkpoints are uploaded.
+    pub fn ship_options(mut self, options: ShipOptions) -> Builder {
+        self.ship = options;
+        self
+    }
+
+    /// The file system of the directory, for tests (default the disk). It must be that of the [`Builder::env`], where there is one.
+    pub fn fs(mut self, fs: Arc<dyn Fs>) -> Builder {
+        self.fs = fs;
+        self
+    }
+
+    /// Opens it.
+    ///
+    /// What a former process left in the directory is no state to go on from: it is removed, but for the copy of the last confirmed
+    /// checkpoint, which saves the download.
+    ///
+    /// # Errors
+    /// `Fix` when the checkpoint does not exist, when options do not fit the job, or when another process has the directory; those of
+    /// restoring.
+    pub async fn open(self) -> Result<Engine> {
+        if !(1..=KEY_GROUPS_MAX).contains(&self.max_groups)
+            || self.workers > self.max_groups
+            || self.index >= self.workers
+        {
+            return Err(fix(format!(
+                "worker {} of {} with {} key groups: expected an index below the workers, and a group for each (1 to {KEY_GROUPS_MAX})",
+                self.index, self.workers, self.max_groups
+            )));
+        }
+        let groups = self.groups.unwrap_or_else(|| KeyGroups::of_worker(self.max_groups, self.workers, self.index));
+        self.fs.create_dir(&self.directory)?;
+        let lock = self.fs.lock(&self.directory.join("LOCK"), "an engine of bedload")?;
+        let state = self.directory.join("state");
+        self.fs.create_dir(&state)?;
+        for file in self.fs.read_dir(&state)? {
+            self.fs.remove(&state.join(&file.name))?;
+        }
+        let store = self.open_store(&state)?;
+        let mut engine = Engine {
+            core: Core::new(Backend::Lsm(Box::new(store)), groups, self.max_groups, self.hash),
+            catalog: Catalog::new(self.hash),
+            residence: self.residence,
+            directory: self.directory.clone(),
+            fs: Arc::clone(&self.fs),
+            worker: None,
+            start: None,
+            time: SystemTime::default(),
+            positions: Vec::new(),
+            fetcher: None,
+            checkpoints: 0,
+            _lock: lock,
+        };
+        match &self.repo {
+            Some((repo, job)) => self.restore(repo, &JobName::new(job)?, &mut engine).await?,
+            None if matches!(self.start, Start::Empty | Start::LatestOrEmpty) => {}
+            None => return Err(fix("an engine without a repo can only start empty: give it a repo, or Start::Empty")),
+        }
+        if self.residence == Residence::Heap {
+            engine.move_to_heap()?;
+        }
+        Ok(engine)
+    }
+
+    fn open_store(&self, directory: &Path) -> Result<Store> {
+        let env = match &self.env {
+            Some(env) => env.clone(),
+            None => bedload_lsm::Env::builder().memory(self.memory).fs(Arc::clone(&self.fs)).build()?,
+        };
+        Store::options().env(&env).shape(StateShape).rules(StateRules).open(directory)
+    }
+
+    async fn restore(&self, repo: &Repo, job: &JobName, engine: &mut Engine) -> Result<()> {
+        let name = self.name.clone().unwrap_or_else(|| format!("w-{}", self.index));
+        let worker_name = WorkerName::new(&name)?;
+        let pool = LocalPool::open(Arc::clone(&self.fs), self.directory.join("local"))?;
+        let groups = engine.core.groups;
+        let mut worker =
+            Worker::new(repo, job, &worker_name, groups, Arc::clone(&self.fs)).ship_options(self.ship.clone());
+        if self.residence == Residence::Disk {
+            worker = worker.keep_copies(&pool);
+        }
+        let worker = Arc::new(worker);
+        engine.worker = Some(Arc::clone(&worker));
+        let (from, start) = match &self.start {
+            Start::Empty => return Ok(()),
+            Start::Latest => (job, bedload_snapshot::Start::Latest),
+            Start::LatestOrEmpty => (job, bedload_snapshot::Start::LatestOrEmpty),
+            Start::At(checkpoint) => (job, bedload_snapshot::Start::At(*checkpoint)),
+            Start::From(other, None) => (other, bedload_snapshot::Start::Latest),
+            Start::From(other, Some(checkpoint)) => (other, bedload_snapshot::Start::At(*checkpoint)),
+        };
+        let options = RestoreOptions { start, groups, holder: name, runs_at_once: 4 };
+        let restored = match self.restoring {
+            Restoring::Whole => restore(repo, from, &options, &pool).await?,
+            Restoring::Lazily => {
+                let fetcher = Fetcher::start(FETCH_THREADS)?;
+                let restored = restore_lazily(repo, from, &options, &pool, &fetcher, |_| ()).await?;
+                engine.fetcher = Some(fetcher);
+                restored
+            }
+        };
+        let Some(restored) = restored else { return Ok(()) };
+        // All claims: what belongs to no key is shared out among all workers.
+        let claims = claims(repo, from, restored.checkpoint).await?;
+        let key_groups = claims.last().map_or(0, |claim| u32::from(claim.groups.last) + 1);
+        if key_groups != self.max_groups {
+            return Err(fix(format!(
+                "opened with {} key groups, and checkpoint {} of job {from} has {key_groups}: their number is fixed by the first checkpoint; \
+                 pass max_groups({key_groups})",
+                self.max_groups, restored.checkpoint
+            )));
+        }
+        let mut former = Vec::new();
+        for claim in &claims {
+            let catalog = Catalog::read(claim)?;
+            engine.catalog.join(&catalog)?;
+            engine.positions.push(Position { groups: claim.groups, bytes: catalog.position.0 });
+            former.push(catalog.operator);
+        }
+        engine.catalog.operator = OperatorState::share(&former, self.index as usize, self.workers as usize);
+        engine.core.key_form = engine.catalog.keys.clone().map(Into::into);
+        engine.adopt(&restored, &worker, from == job)
+    }
+}
+
+impl Engine {
+    fn adopt(&mut self, restored: &Restored, worker: &Worker, is_own: bool) -> Result<()> {
+        let Backend::Lsm(store) = &mut self.core.backend else { unreachable!("a restore goes into a store") };
+        let shipped = restored.adopt(store)?;
+        if is_own && self.residence == Residence::Disk {
+            worker.restored(restored.checkpoint, shipped);
+        } else {
+            // Nothing of it lies in this job.
+            store.release_all();
+        }
+        self.start = Some(Opened {
+            checkpoint: restored.checkpoint,
+            is_own,
+            fetched_bytes: restored.fetched_bytes,
+            runs: restored.plan.runs.len(),
+            local_runs: restored.local_runs,
+        });
+        Ok(())
+    }
+
+    /// Takes what was restored into memory, and gives up the store.
+    fn move_to_heap(&mut self) -> Result<()> {
+        let Backend::Lsm(store) = &mut self.core.backend else { return Ok(()) };
+        let mut heap = Heap::default();
+        heap.advance_all(store.clocks());
+        let mut cursor = store.cursor(self.core.groups.keys());
+        let mut keys = Vec::new();
+        while let Some((key, _)) = cursor.next(store)? {
+            keys.push(key.to_vec());
+        }
+        for key in keys {
+            store.update(&key, |slot| {
+                if let Some(value) = slot.value() {
+                    heap.put(&key, value, slot.expiry());
+                }
+            })?;
+        }
+        self.core.backend = Backend::Heap(heap);
+        Ok(())
+    }
+
+    /// What it was opened from; none when it started empty.
+    pub fn opened_from(&self) -> Option<Opened> {
+        self.start
+    }
+
+    /// How far a lazy restore is; none where there is none.
+    pub fn restoring(&self) -> Option<&Progress> {
+        self.fetcher.as_ref().map(Fetcher::progress)
+    }
+
+    /// Where the sources of all former workers were, in the order of their key groups.
+    pub fn positions(&self) -> &[Position] {
+        &self.positions
+    }
+
+    /// Its key groups.
+    pub fn groups(&self) -> KeyGroups {
+        self.core.groups
+    }
+
+    /// The key group of a key: for who routes records to workers.
+    ///
+    /// # Errors
+    /// `Fix` when the key has no hash of the kind that was chosen.
+    pub fn group_of<K: Ordered + ?Sized>(&self, key: &K) -> Result<u16> {
+        let mut bytes = Vec::new();
+        key.encode(&mut bytes);
+        Ok(key_group(self.core.hash.hash(key, &bytes)?, self.core.max_groups))
+    }
+
+    /// Declares a state.
+    ///
+    /// # Errors
+    /// `Fix` when what is stored under its name is not what it declares: another kind, other types, a later version.
+    pub fn state<S: StateKind>(&mut self, spec: Spec<S>) -> Result<State<S>> {
+        self.catalog.declare(&spec)?;
+        Ok(State { spec, tag: spec.tag() })
+    }
+
+    /// Declares timers by event time. Those of a checkpoint fire from then on.
+    ///
+    /// # Errors
+    /// `Fix` when they are known with another clock.
+    pub fn timers<N: Ordered + ?Sized>(&mut self, name: &str) -> Result<Timers<N>> {
+        self.declare_timers(name, Clock::Event)
+    }
+
+    /// Declares timers by processing time.
+    ///
+    /// # Errors
+    /// As [`Engine::timers`].
+    pub fn processing_timers<N: Ordered + ?Sized>(&mut self, name: &str) -> Result<Timers<N>> {
+        self.declare_timers(name, Clock::Processing)
+    }
+
+    fn declare_timers<N: Ordered + ?Sized>(&mut self, name: &str, clock: Clock) -> Result<Timers<N>> {
+        self.catalog.declare_timers(name, clock)?;
+        let known = self.core.queues.iter().position(|queue| *queue.name == *name);
+        let queue = known.unwrap_or_else(|| {
+            self.core.queues.push(Queue::new(name, clock, self.core.groups));
+            self.core.queues.len() - 1
+        });
+        Ok(Timers { tag: self.core.queues[queue].tag, queue, namespace: std::marker::PhantomData })
+    }
+
+    /// Goes to a key: hashes it once, for all operations on its states.
+    ///
+    /// # Errors
+    /// `Fix` when its key group is not of this worker, or when keys of this job are of another type.
+    #[inline]
+    pub fn with_key<K: Ordered + ?Sized>(&mut self, key: &K) -> Result<Keyed<'_>> {
+        self.core.with_key(key)
+    }
+
+    /// The state that belongs to no key.
+    pub fn operator_state(&mut self) -> &mut OperatorState {
+        &mut self.catalog.operator
+    }
+
+    /// The reading of a clock, in milliseconds.
+    pub fn now(&self, clock: Clock) -> u64 {
+        self.core.backend.clocks().now(clock.id())
+    }
+
+    /// Moves event time on, and fires the timers that are due by it, in the order of their times; gives how many. `fire` may use all
+    /// states of the timer's key. An earlier watermark changes nothing.
+    ///
+    /// # Errors
+    /// Those of the store, and of `fire`: what has fired by then does not fire again.
+    pub fn advance_watermark(
+        &mut self,
+        watermark: u64,
+        fire: impl FnMut(&mut Keyed<'_>, &Fired<'_>) -> Result<()>,
+    ) -> Result<usize> {
+        advance(&mut self.core, Clock::Event, watermark, fire)
+    }
+
+    /// Moves processing time on, and fires what is due by it.
+    ///
+    /// # Errors
+    /// As [`Engine::advance_watermark`].
+    pub fn advance_processing_time(
+        &mut self,
+        now: u64,
+        fire: impl FnMut(&mut Keyed<'_>, &Fired<'_>) -> Result<()>,
+    ) -> Result<usize> {
+        advance(&mut self.core, Clock::Processing, now, fire)
+    }
+
+    /// The states that are known: declared here, or named by the checkpoint.
+    pub fn states(&self) -> &[StateInfo] {
+        &self.catalog.states
+    }
+
+    /// The timers that are known.
+    pub fn timer_names(&self) -> &[TimersInfo] {
+        &self.catalog.timers
+    }
+
+    /// Shows the keys that have something in a state, with the namespace; each once, in the order of key groups.
+    ///
+    /// # Errors
+    /// Those of the store and of `look`; `Damaged` when keys or namespaces are of other types.
+    pub fn keys<K: Ordered + ?Sized, S: StateKind>(
+        &self,
+        state: &State<S>,
+        mut look: impl FnMut(K::Owned, <S::Namespace as Ordered>::Owned) -> Result<()>,
+    ) -> Result<()>
+    where
+        S::Namespace: Ordered,
+    {
+        let mut last = Vec::new();
+        for group in self.core.groups.first..=self.core.groups.last {
+            self.core.backend.scan(self.range(state, group), |key, _| {
+                let parts = parse(key)?;
+                let record = &key[..key.len() - parts.map_key.len()];
+                if last != record {
+                    last.clear();
+                    last.extend_from_slice(record);
+                    look(K::decode(&mut &*parts.key)?, S::Namespace::decode(&mut &*parts.namespace)?)?;
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn range<S: StateKind>(&self, state: &State<S>, group: u16) -> KeyRange {
+        let mut prefix = Vec::with_capacity(HEAD_BYTES);
+        prefix.extend_from_slice(&group.to_be_bytes());
+        prefix.extend_from_slice(&state.tag.0);
+        debug_assert_eq!(prefix.len() - GROUP_BYTES, state.tag.0.len());
+        KeyRange::prefix(&prefix)
+    }
+
+    /// Writes all items of a state anew that are of an earlier version; gives how many. From the next checkpoint on, programs that do not
+    /// read that version can start from it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn migrate<S: StateKind>(&mut self, state: &State<S>) -> Result<usize> {
+        let mut migrated = 0;
+        for group in self.core.groups.first..=self.core.groups.last {
+            let mut range = self.range(state, group);
+            loop {
+                let keys = self.core.backend.some(range.clone(), WALK_KEYS)?;
+                let Some(last) = keys.last() else { break };
+                range.start = last.clone();
+                range.start.push(0);
+                for key in &keys {
+                    migrated += migrate_one(&mut self.core.backend, state, key)?;
+                }
+            }
+        }
+        self.catalog.migrated(&state.spec);
+        Ok(migrated)
+    }
+
+    /// Freezes the state for a checkpoint, in microseconds, and gives what ships it: a task that may run anywhere, while the engine goes
+    /// on. `position` says where the sources are, for who starts from this checkpoint.
+    ///
+    /// # Errors
+    /// `Fix` without a repo; `Full` when memory is.
+    pub fn checkpoint(&mut self, barrier: &Barrier, position: &[u8]) -> Result<Shipment> {
+        let Some(worker) = self.worker.clone() else {
+            return Err(fix("an engine without a repo takes no checkpoints: open it with one"));
+        };
+        let start = self.time.now();
+        let frozen = match &mut self.core.backend {
+            Backend::Lsm(store) => Content::Frozen(Box::new(store.freeze()?)),
+            Backend::Heap(heap) => {
+                self.checkpoints += 1;
+                Content::Copied {
+                    entries: heap.live().map(|(key, kept)| (key.clone(), kept.clone())).collect(),
+                    clocks: *heap.clocks(),
+                    directory: self.directory.join(format!("heap-{}", self.checkpoints % 2)),
+                    fs: Arc::clone(&self.fs),
+                }
+            }
+        };
+        let pause = self.time.now().saturating_sub(start);
+        self.catalog.keys = self.core.key_form.as_ref().map(|form| form.clone().into_owned());
+        self.catalog.position = HexBytes(position.to_vec());
+        let attachment = serde_json::to_value(&self.catalog)
+            .map_err(|cause| Error::new(ErrorKind::Bug, format!("what a claim says of states: {cause}")))?;
+        Ok(Shipment { worker, barrier: barrier.clone(), content: frozen, attachment, pause })
+    }
+
+    /// Says that a checkpoint exists.
+    pub async fn confirm(&mut self, checkpoint: CheckpointId) {
+        let Some(worker) = &self.worker else { return };
+        if let (Some(seal), Backend::Lsm(store)) = (worker.confirmed(checkpoint).await, &mut self.core.backend) {
+            store.release(seal);
+        }
+    }
+
+    /// Says that a checkpoint was given up. Nothing is deleted: the next one uses what was uploaded.
+    pub async fn abort(&mut self, checkpoint: CheckpointId) {
+        if let Some(worker) = &self.worker {
+            worker.aborted(checkpoint).await;
+        }
+    }
+
+    /// Ends it. What was not shipped is gone.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn close(self) -> Result<()> {
+        match self.core.backend {
+            Backend::Lsm(store) => store.close(),
+            Backend::Heap(_) => Ok(()),
+        }
+    }
+}
+
+/// Writes what stands under a key anew where it is of an earlier version; gives how many items were.
+fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]) -> Result<usize> {
+    let mut buffer = Vec::new();
+    let is_list = state.spec.kind == Kind::List;
+    let is_number = matches!(state.spec.kind, Kind::Sum | Kind::Min | Kind::Max);
+    let head_bytes = if is_list && state.spec.ttl.is_some() { 8 } else { 0 };
+    let mut count = 0;
+    let mut renew = |item: &[u8], out: &mut Vec<u8>| -> Result<()> {
+        let damaged =
+            || Error::new(ErrorKind::Damaged, format!("state {}: an element without its end", state.spec.name));
+        let (head, item) = item.split_at_checked(head_bytes).ok_or_else(damaged)?;
+        out.extend_from_slice(head);
+        if item.first() == Some(&state.spec.version) {
+            out.extend_from_slice(item);
+            return Ok(());
+        }
+        count += 1;
+        state.spec.encode(&state.spec.decode(item)?, out)
+    };
+    if is_number {
+        return Ok(0);
+    }
+    backend.update(key, &mut buffer, |bytes, out| {
+        let Some(bytes) = bytes else { return Ok((Change::Keep, ())) };
+        if is_list {
+            let mut element = Vec::new();
+            for item in frames(bytes) {
+                element.clear();
+                renew(item?, &mut element)?;
+                frame(out, &element);
+            }
+        } else {
+            renew(bytes, out)?;
+        }
+        Ok((if out == bytes { Change::Keep } else { Change::Rewrite }, ()))
+    })?;
+    Ok(count)
+}
+
+/// A frozen state on its way into the repo.
+pub struct Shipment {
+    worker: Arc<Worker>,
+    barrier: Barrier,
+    content: Content,
+    attachment: serde_json::Value,
+    pause: Duration,
+}
+
+enum Content {
+    Frozen(Box<Frozen>),
+    Copied { entries: Vec<(Vec<u8>, Kept)>, clocks: Clocks, directory: PathBuf, fs: Arc<dyn Fs> },
+}
+
+/// What a worker contributes to a checkpoint: for the coordinator.
+#[derive(Clone, Debug)]
+pub struct Shipped {
+    /// The claim.
+    pub claim: ClaimRef,
+    /// What was uploaded for it.
+    pub report: ShipReport,
+    /// What the operator waited for.
+    pub pause: Duration,
+}
+
+impl Shipment {
+    /// What the operator waited for.
+    pub fn pause(&self) -> Duration {
+        self.pause
+    }
+
+    /// Uploads what the repo lacks, and claims it.
+    ///
+    /// # Errors
+    /// Those of [`Worker::ship`].
+    pub async fn ship(self) -> Result<Shipped> {
+        let Shipment { worker, barrier, content, attachment, pause } = self;
+        let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        let (claim, report) = match content {
+            Content::Frozen(frozen) => worker.ship_with(*frozen, &barrier, pause_us, attachment).await?,
+            Content::Copied { entries, clocks, directory, fs } => {
+                let built = tokio::task::spawn_blocking(move || build_store(&fs, &directory, &entries, &clocks)).await;
+                let (store, frozen) =
+                    built.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing a heap: {cause}")))??;
+                // Its runs are new ones each time: there is nothing to build upon.
+                let barrier = Barrier { base: None, ..barrier };
+                let shipped = worker.ship_with(frozen, &barrier, pause_us, attachment).await?;
+                drop(store);
+                shipped
+            }
+        };
+        Ok(Shipped { claim, report, pause })
+    }
+}
+
+/// Writes what was copied from a heap into a store, for its runs.
+fn build_store(
+    fs: &Arc<dyn Fs>,
+    directory: &Path,
+    entries: &[(Vec<u8>, Kept)],
+    clocks: &Clocks,
+) -> Result<(Store, Frozen)> {
+    fs.create_dir(directory)?;
+    for file in fs.read_dir(directory)? {
+        fs.remove(&directory.join(&file.name))?;
+    }
+    let env = bedload_lsm::Env::builder().memory(64 << 20).threads(0).fs(Arc::clone(fs)).build()?;
+    let mut store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(directory)?;
+    for clock in [Clock::Processing, Clock::Event] {
+        store.set_clock(clock.id(), clocks.now(clock.id()))?;
+    }
+    for (key, Kept { bytes, expiry }) in entries {
+        match *expiry {
+            None => store.put(key, bytes)?,
+            Some(expiry) => store.put_until(key, bytes, Expiry { ..expiry })?,
+        }
+    }
+    let frozen = store.freeze()?;
+    Ok((store, frozen))
+}

@@ -1,0 +1,718 @@
+//! Operations on the states of one key.
+//!
+//! The bytes of key and namespace are written once, into a buffer that the engine keeps; each operation puts the tag of its state in
+//! front. So nothing is allocated for an operation but what the values themselves need.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use bedload_lsm::{Expiry, KeyRange, frame, frames};
+use bedload_snapshot::KeyGroups;
+
+use crate::backend::{Backend, Change, Place};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Result, fix};
+use crate::key_groups::{KeyHash, key_group};
+use crate::ordered::Ordered;
+use crate::spec::{Aggregate, Aggregating, List, Map, Reducer, Reducing, State, StateKind, Value};
+use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, Parts, Tag, framed};
+use crate::timers::{Pass, Queue, Timers, timer_key};
+use crate::ttl::Ttl;
+
+/// What operations work on.
+pub(crate) struct Core {
+    pub backend: Backend,
+    pub groups: KeyGroups,
+    pub max_groups: u32,
+    pub hash: KeyHash,
+    /// The form of the keys, once one was seen or a checkpoint named it.
+    pub key_form: Option<Cow<'static, str>>,
+    /// The type that was last found to have that form.
+    key_type: &'static str,
+    pub queues: Vec<Queue>,
+    pub pass: Option<Pass>,
+    /// Group, tag, framed key, framed namespace, and behind them what an operation adds.
+    key: Vec<u8>,
+    /// Where the framed key ends in it.
+    key_end: usize,
+    buffer: Vec<u8>,
+    timer: Vec<u8>,
+}
+
+impl Core {
+    pub fn new(backend: Backend, groups: KeyGroups, max_groups: u32, hash: KeyHash) -> Core {
+        Core {
+            backend,
+            groups,
+            max_groups,
+            hash,
+            key_form: None,
+            key_type: "",
+            queues: Vec::new(),
+            pass: None,
+            key: Vec::new(),
+            key_end: 0,
+            buffer: Vec::new(),
+            timer: Vec::new(),
+        }
+    }
+
+    /// Goes to a record's key.
+    #[inline]
+    pub fn with_key<K: Ordered + ?Sized>(&mut self, key: &K) -> Result<Keyed<'_>> {
+        self.check_form::<K>()?;
+        self.key.clear();
+        self.key.extend_from_slice(&[0; HEAD_BYTES]);
+        let mut start = 0;
+        framed(&mut self.key, |out| {
+            start = out.len();
+            key.encode(out);
+        });
+        self.key_end = self.key.len();
+        // A long key was moved by the digits of its length.
+        let length = self.key_end - start;
+        let encoded = if length < 0x80 { &self.key[start..] } else { long_key(&self.key[HEAD_BYTES..]) };
+        let group = key_group(self.hash.hash(key, encoded)?, self.max_groups);
+        if group < self.groups.first || self.groups.last < group {
+            return Err(self.foreign(group));
+        }
+        self.key[..GROUP_BYTES].copy_from_slice(&group.to_be_bytes());
+        Ok(Keyed::new(self, true))
+    }
+
+    /// Goes to the key of a timer.
+    pub fn with_timer_key(&mut self, parts: &Parts<'_>) -> Keyed<'_> {
+        self.key.clear();
+        self.key.extend_from_slice(&parts.group.to_be_bytes());
+        self.key.extend_from_slice(&[0; 4]);
+        framed(&mut self.key, |out| out.extend_from_slice(parts.key));
+        self.key_end = self.key.len();
+        Keyed::new(self, true)
+    }
+
+    #[cold]
+    fn foreign(&self, group: u16) -> Error {
+        fix(format!(
+            "a key of group {group} was given to a worker of groups {}: route records by `key_group` and `subtask`",
+            self.groups
+        ))
+    }
+
+    #[inline]
+    fn check_form<K: Ordered + ?Sized>(&mut self) -> Result<()> {
+        let name = std::any::type_name::<K>();
+        if std::ptr::eq(name, self.key_type) { Ok(()) } else { self.learn_form::<K>(name) }
+    }
+
+    #[cold]
+    fn learn_form<K: Ordered + ?Sized>(&mut self, name: &'static str) -> Result<()> {
+        let form = K::name();
+        match &self.key_form {
+            Some(known) if *known != form => {
+                return Err(fix(format!(
+                    "a key of form {form}, and the keys of this job are of form {known}: one job has one type of keys"
+                )));
+            }
+            _ => {}
+        }
+        self.key_form = Some(form);
+        self.key_type = name;
+        Ok(())
+    }
+}
+
+/// The bytes of a framed key whose length takes more than a byte.
+fn long_key(mut framed: &[u8]) -> &[u8] {
+    crate::state_key::unframe(&mut framed).expect("it was framed a moment ago")
+}
+
+/// The states of one key, and of one namespace where states have them.
+///
+/// Made by [`Engine::with_key`](crate::Engine::with_key), which hashes the key once.
+pub struct Keyed<'a, N: ?Sized = ()> {
+    core: &'a mut Core,
+    /// Where the framed namespace ends in the core's key.
+    end: usize,
+    is_plain: bool,
+    namespace: PhantomData<fn(&N)>,
+}
+
+impl<'a> Keyed<'a> {
+    /// With or without an empty namespace.
+    fn new(core: &'a mut Core, is_plain: bool) -> Keyed<'a> {
+        let end = core.key_end + 1;
+        Keyed { core, end, is_plain, namespace: PhantomData }
+    }
+
+    /// The same key in a namespace, such as a window.
+    pub fn namespace<N: Ordered + ?Sized>(&mut self, namespace: &N) -> Keyed<'_, N> {
+        let core = &mut *self.core;
+        core.key.truncate(core.key_end);
+        framed(&mut core.key, |out| namespace.encode(out));
+        let end = core.key.len();
+        Keyed { core, end, is_plain: false, namespace: PhantomData }
+    }
+
+    /// Joins what a state has in the namespaces `from` into the namespace `into`, and empties those: windows that grow together.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn merge_namespaces<S: Mergeable>(
+        &mut self,
+        state: &State<S>,
+        into: &S::Namespace,
+        from: &[&S::Namespace],
+    ) -> Result<()>
+    where
+        S::Namespace: Ordered,
+    {
+        for namespace in from {
+            let mut moved = Vec::new();
+            let mut source = self.namespace(*namespace);
+            let key = source.key(state.tag);
+            let (backend, key) = key;
+            let is_there = backend.read(key, |bytes| {
+                moved.extend_from_slice(bytes.unwrap_or_default());
+                Ok(bytes.is_some())
+            })?;
+            if is_there {
+                backend.delete(key)?;
+                S::merge_into(&mut self.namespace(into), state, &moved)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<N: Ordered + ?Sized> Keyed<'_, N> {
+    /// The key of a state, and what it is used with.
+    #[inline]
+    fn key(&mut self, tag: Tag) -> (&mut Backend, &[u8]) {
+        let (backend, key, _) = self.parts(tag);
+        (backend, key)
+    }
+
+    #[inline]
+    fn parts(&mut self, tag: Tag) -> (&mut Backend, &[u8], &mut Vec<u8>) {
+        self.place(tag);
+        let Core { backend, key, buffer, .. } = &mut *self.core;
+        (backend, key, buffer)
+    }
+
+    /// Brings the core's key to this namespace and this tag.
+    #[inline]
+    fn place(&mut self, tag: Tag) {
+        let core = &mut *self.core;
+        if self.is_plain {
+            core.key.truncate(core.key_end);
+            core.key.push(0);
+        } else {
+            core.key.truncate(self.end);
+        }
+        core.key[GROUP_BYTES..HEAD_BYTES].copy_from_slice(&tag.0);
+    }
+
+    #[inline]
+    fn expiry(&self, ttl: Option<Ttl>) -> Option<Expiry> {
+        ttl.map(|ttl| ttl.expiry(self.core.backend.clocks().now(ttl.clock_id())))
+    }
+
+    /// What a state has under this key: the value, the list, the result.
+    ///
+    /// # Errors
+    /// Those of the store; `Damaged` when the bytes are not what the declaration says.
+    #[inline]
+    pub fn get<S: Readable<Namespace = N>>(&mut self, state: &State<S>) -> Result<S::Read> {
+        S::read(self, state)
+    }
+
+    /// Adds to a list, a reducing or an aggregating state.
+    ///
+    /// # Errors
+    /// Those of the store; `Fix` when the codec cannot write it.
+    #[inline]
+    pub fn add<S: Addable<Namespace = N>>(&mut self, state: &State<S>, input: S::In) -> Result<()> {
+        S::add(self, state, input)
+    }
+
+    /// Removes all that a state has under this key; of a map, by one range delete.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn clear<S: StateKind<Namespace = N>>(&mut self, state: &State<S>) -> Result<()> {
+        let (backend, key) = self.key(state.tag);
+        match state.spec.kind {
+            Kind::Map => backend.delete_range(KeyRange::prefix(key)),
+            _ => backend.delete(key),
+        }
+    }
+
+    /// Sets a value.
+    ///
+    /// # Errors
+    /// As [`Keyed::add`].
+    #[inline]
+    pub fn set<T, C: Codec<T>>(&mut self, state: &State<Value<T, N, C>>, value: &T) -> Result<()> {
+        let expiry = self.expiry(state.spec.ttl);
+        let (backend, key, buffer) = self.parts(state.tag);
+        buffer.clear();
+        state.spec.encode(value, buffer)?;
+        backend.put(key, buffer, expiry)
+    }
+
+    /// Changes a value in one descent: `change` sees it, or none, and what it leaves is written.
+    ///
+    /// ```
+    /// # use bedload::{Engine, Spec, Start, Value};
+    /// const FLIGHTS: Spec<Value<u64>> = Value::named("flights");
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let mut engine = Engine::builder(directory.path()).start(Start::Empty).open().await?;
+    /// let flights = engine.state(FLIGHTS)?;
+    /// let mut plane = engine.with_key("N14228")?;
+    /// plane.update(&flights, |count| *count.get_or_insert_default() += 1)?;
+    /// assert_eq!(plane.get(&flights)?, Some(1));
+    /// # Ok::<(), bedload::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Keyed::get`] and [`Keyed::add`].
+    #[inline]
+    pub fn update<T, C: Codec<T>, R>(
+        &mut self,
+        state: &State<Value<T, N, C>>,
+        change: impl FnOnce(&mut Option<T>) -> R,
+    ) -> Result<R> {
+        self.change(state, |value| Ok(change(value)))
+    }
+
+    /// Reads an item, lets it be changed, and writes it.
+    #[inline]
+    fn change<S: StateKind, R>(
+        &mut self,
+        state: &State<S>,
+        change: impl FnOnce(&mut Option<S::Item>) -> Result<R>,
+    ) -> Result<R> {
+        let expiry = self.expiry(state.spec.ttl);
+        let (backend, key, buffer) = self.parts(state.tag);
+        backend.update(key, buffer, |bytes, out| {
+            let mut value = bytes.map(|bytes| state.spec.decode(bytes)).transpose()?;
+            let result = change(&mut value)?;
+            let change = match (&value, bytes) {
+                (Some(value), _) => {
+                    state.spec.encode(value, out)?;
+                    Change::Write(expiry)
+                }
+                (None, Some(_)) => Change::Delete,
+                (None, None) => Change::Keep,
+            };
+            Ok((change, result))
+        })
+    }
+
+    /// Reads an item; renews its life where the declaration says so.
+    #[inline]
+    fn item<S: StateKind>(&mut self, state: &State<S>) -> Result<Option<S::Item>> {
+        if state.spec.ttl.is_some_and(|ttl| ttl.is_renewed_by_reads()) {
+            return self.change(state, |value| {
+                let bytes = value.as_ref().map(|value| {
+                    let mut bytes = Vec::new();
+                    state.spec.encode(value, &mut bytes).map(|()| bytes)
+                });
+                bytes.transpose()?.map(|bytes| state.spec.decode(&bytes)).transpose()
+            });
+        }
+        let (backend, key) = self.key(state.tag);
+        backend.read(key, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose())
+    }
+
+    /// Replaces a list.
+    ///
+    /// # Errors
+    /// As [`Keyed::add`].
+    pub fn set_list<T, C: Codec<T>>(&mut self, state: &State<List<T, N, C>>, items: &[T]) -> Result<()> {
+        let expiry = self.expiry(state.spec.ttl);
+        let mut list = Vec::new();
+        let mut element = Vec::new();
+        for item in items {
+            encode_element(state, item, expiry, &mut element)?;
+            frame(&mut list, &element);
+        }
+        let (backend, key) = self.key(state.tag);
+        if items.is_empty() { backend.delete(key) } else { backend.put(key, &list, expiry) }
+    }
+
+    /// Shows the elements of a list in order, without collecting them.
+    ///
+    /// # Errors
+    /// As [`Keyed::get`], and those of `look`.
+    pub fn each<T, C: Codec<T>>(
+        &mut self,
+        state: &State<List<T, N, C>>,
+        mut look: impl FnMut(T) -> Result<()>,
+    ) -> Result<()> {
+        let now = state.spec.ttl.map(|ttl| self.core.backend.clocks().now(ttl.clock_id()));
+        let (backend, key) = self.key(state.tag);
+        backend.read(key, |list| {
+            for element in frames(list.unwrap_or_default()) {
+                if let Some(item) = decode_element(state, element?, now)? {
+                    look(item)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts into a map.
+    ///
+    /// # Errors
+    /// As [`Keyed::add`].
+    pub fn insert<K: Ordered + ?Sized, V, C: Codec<V>>(
+        &mut self,
+        state: &State<Map<K, V, N, C>>,
+        map_key: &K,
+        value: &V,
+    ) -> Result<()> {
+        let expiry = self.expiry(state.spec.ttl);
+        self.place(state.tag);
+        map_key.encode(&mut self.core.key);
+        let Core { backend, key, buffer, .. } = &mut *self.core;
+        buffer.clear();
+        state.spec.encode(value, buffer)?;
+        backend.put(key, buffer, expiry)
+    }
+
+    /// The value under a key of a map.
+    ///
+    /// # Errors
+    /// As [`Keyed::get`].
+    pub fn find<K: Ordered + ?Sized, V, C: Codec<V>>(
+        &mut self,
+        state: &State<Map<K, V, N, C>>,
+        map_key: &K,
+    ) -> Result<Option<V>> {
+        let expiry =
+            self.expiry(state.spec.ttl).filter(|_| state.spec.ttl.is_some_and(|ttl| ttl.is_renewed_by_reads()));
+        self.place(state.tag);
+        map_key.encode(&mut self.core.key);
+        let Core { backend, key, buffer, .. } = &mut *self.core;
+        if expiry.is_none() {
+            return backend.read(key, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose());
+        }
+        backend.update(key, buffer, |bytes, out| {
+            let Some(bytes) = bytes else { return Ok((Change::Keep, None)) };
+            out.extend_from_slice(bytes);
+            Ok((Change::Write(expiry), Some(state.spec.decode(bytes)?)))
+        })
+    }
+
+    /// Whether a map has a key.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn contains<K: Ordered + ?Sized, V, C: Codec<V>>(
+        &mut self,
+        state: &State<Map<K, V, N, C>>,
+        map_key: &K,
+    ) -> Result<bool> {
+        self.place(state.tag);
+        map_key.encode(&mut self.core.key);
+        self.core.backend.read(&self.core.key, |bytes| Ok(bytes.is_some()))
+    }
+
+    /// Removes a key of a map.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn remove<K: Ordered + ?Sized, V, C: Codec<V>>(
+        &mut self,
+        state: &State<Map<K, V, N, C>>,
+        map_key: &K,
+    ) -> Result<()> {
+        self.place(state.tag);
+        map_key.encode(&mut self.core.key);
+        let Core { backend, key, .. } = &mut *self.core;
+        backend.delete(key)
+    }
+
+    /// The entries of a map in the order of their keys; they may be removed on the way.
+    pub fn entries<K: Ordered + ?Sized, V, C: Codec<V>>(
+        &mut self,
+        state: &State<Map<K, V, N, C>>,
+    ) -> Entries<'_, K, V, N, C> {
+        let (backend, key) = self.key(state.tag);
+        let prefix_bytes = key.len();
+        let place = backend.place(KeyRange::prefix(key));
+        Entries { backend: &mut self.core.backend, place, prefix_bytes, state: *state }
+    }
+
+    /// Whether a map has no entries.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn is_empty<K: Ordered + ?Sized, V, C: Codec<V>>(&mut self, state: &State<Map<K, V, N, C>>) -> Result<bool> {
+        let (backend, key) = self.key(state.tag);
+        let mut is_empty = true;
+        backend.scan(KeyRange::prefix(key), |_, _| {
+            is_empty = false;
+            Ok(false)
+        })?;
+        Ok(is_empty)
+    }
+
+    /// Sets a timer for this key and namespace, at a time in milliseconds. One that is set already is set once. One at or below the
+    /// present reading of its clock fires at the next advance.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn set_timer(&mut self, timers: &Timers<N>, at: u64) -> Result<()> {
+        self.place(timers.tag);
+        let Core { backend, key, timer, queues, pass, .. } = &mut *self.core;
+        let group = [key[0], key[1]];
+        timer_key(group, timers.tag, at, &key[HEAD_BYTES..], timer);
+        let queue = &mut queues[timers.queue];
+        if let Some(pass) = pass {
+            pass.deleted.remove(timer);
+            if pass.clock == queue.clock && at <= pass.now {
+                pass.late.insert(timer.clone());
+                return Ok(());
+            }
+        }
+        queue.note(u16::from_be_bytes(group), at);
+        backend.put(timer, &[], None)
+    }
+
+    /// Deletes a timer of this key and namespace; none is no error.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn delete_timer(&mut self, timers: &Timers<N>, at: u64) -> Result<()> {
+        self.place(timers.tag);
+        let Core { backend, key, timer, pass, .. } = &mut *self.core;
+        timer_key([key[0], key[1]], timers.tag, at, &key[HEAD_BYTES..], timer);
+        if let Some(pass) = pass {
+            pass.late.remove(timer);
+            pass.deleted.insert(timer.clone());
+        }
+        backend.delete(timer)
+    }
+}
+
+fn encode_element<S: StateKind>(
+    state: &State<S>,
+    item: &S::Item,
+    expiry: Option<Expiry>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    out.clear();
+    if let Some(expiry) = expiry {
+        out.extend_from_slice(&expiry.at.to_be_bytes());
+    }
+    state.spec.encode(item, out)
+}
+
+/// Reads an element of a list; `None` when it has ended.
+fn decode_element<S: StateKind>(state: &State<S>, element: &[u8], now: Option<u64>) -> Result<Option<S::Item>> {
+    let Some(now) = now else { return state.spec.decode(element).map(Some) };
+    let (at, item) = element.split_first_chunk::<8>().ok_or_else(|| {
+        Error::new(ErrorKind::Damaged, format!("state {}: an element without its end", state.spec.name))
+    })?;
+    if u64::from_be_bytes(*at) <= now { Ok(None) } else { state.spec.decode(item).map(Some) }
+}
+
+/// A state that is read as a whole.
+pub trait Readable: StateKind + Sized {
+    /// What reading gives.
+    type Read;
+
+    #[doc(hidden)]
+    fn read(keyed: &mut Keyed<'_, Self::Namespace>, state: &State<Self>) -> Result<Self::Read>;
+}
+
+/// A state that is added to.
+pub trait Addable: StateKind + Sized {
+    /// What is added.
+    type In;
+
+    #[doc(hidden)]
+    fn add(keyed: &mut Keyed<'_, Self::Namespace>, state: &State<Self>, input: Self::In) -> Result<()>;
+}
+
+/// A state whose namespaces can be joined.
+pub trait Mergeable: StateKind + Sized {
+    #[doc(hidden)]
+    fn merge_into(keyed: &mut Keyed<'_, Self::Namespace>, state: &State<Self>, stored: &[u8]) -> Result<()>;
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Readable for Value<T, N, C> {
+    type Read = Option<T>;
+
+    #[inline]
+    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Option<T>> {
+        keyed.item(state)
+    }
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Readable for List<T, N, C> {
+    type Read = Vec<T>;
+
+    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Vec<T>> {
+        let mut items = Vec::new();
+        keyed.each(state, |item| {
+            items.push(item);
+            Ok(())
+        })?;
+        Ok(items)
+    }
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Addable for List<T, N, C> {
+    type In = T;
+
+    #[inline]
+    fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, item: T) -> Result<()> {
+        let expiry = keyed.expiry(state.spec.ttl);
+        keyed.place(state.tag);
+        let Core { backend, key, buffer, timer, .. } = &mut *keyed.core;
+        encode_element(state, &item, expiry, buffer)?;
+        timer.clear();
+        frame(timer, buffer);
+        backend.merge(key, timer, expiry)
+    }
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Mergeable for List<T, N, C> {
+    fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
+        // The life of the whole list; its elements have their own.
+        let expiry = keyed.expiry(state.spec.ttl);
+        let (backend, key) = keyed.key(state.tag);
+        backend.merge(key, stored, expiry)
+    }
+}
+
+/// The number that a stored reducer keeps.
+fn stored_number<T: 'static>(number: i64) -> T {
+    let boxed: Box<dyn std::any::Any> = Box::new(number);
+    *boxed.downcast::<T>().expect("the constructors of stored reducers are those of i64")
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Readable for Reducing<T, N, C>
+where
+    T: 'static,
+{
+    type Read = Option<T>;
+
+    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Option<T>> {
+        if let Reducer::Function(_) = state.spec.reducer {
+            return keyed.item(state);
+        }
+        let (backend, key) = keyed.key(state.tag);
+        backend.read(key, |bytes| {
+            let Some(bytes) = bytes else { return Ok(None) };
+            let number: [u8; 8] = bytes.try_into().map_err(|_| {
+                Error::new(
+                    ErrorKind::Damaged,
+                    format!("state {}: {} bytes, expected a number of 8", state.spec.name, bytes.len()),
+                )
+            })?;
+            Ok(Some(stored_number(i64::from_le_bytes(number))))
+        })
+    }
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Addable for Reducing<T, N, C>
+where
+    T: 'static,
+{
+    type In = T;
+
+    fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, input: T) -> Result<()> {
+        if let Reducer::Function(reduce) = state.spec.reducer {
+            return keyed.change(state, |value| {
+                *value = Some(match value.take() {
+                    Some(so_far) => reduce(so_far, input),
+                    None => input,
+                });
+                Ok(())
+            });
+        }
+        let input: &dyn std::any::Any = &input;
+        let number = input.downcast_ref::<i64>().expect("the constructors of stored reducers are those of i64");
+        let expiry = keyed.expiry(state.spec.ttl);
+        let (backend, key) = keyed.key(state.tag);
+        backend.merge(key, &number.to_le_bytes(), expiry)
+    }
+}
+
+impl<T, N: Ordered + ?Sized, C: Codec<T>> Mergeable for Reducing<T, N, C>
+where
+    T: 'static,
+{
+    fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
+        if let Reducer::Function(_) = state.spec.reducer {
+            let item = state.spec.decode(stored)?;
+            return Self::add(keyed, state, item);
+        }
+        let expiry = keyed.expiry(state.spec.ttl);
+        let (backend, key) = keyed.key(state.tag);
+        backend.merge(key, stored, expiry)
+    }
+}
+
+impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Readable for Aggregating<A, N, C> {
+    type Read = Option<A::Out>;
+
+    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Option<A::Out>> {
+        Ok(keyed.item(state)?.map(|accumulator| A::result(&accumulator)))
+    }
+}
+
+impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Addable for Aggregating<A, N, C> {
+    type In = A::In;
+
+    fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, input: A::In) -> Result<()> {
+        keyed.change(state, |value| {
+            A::add(value.get_or_insert_with(A::start), input);
+            Ok(())
+        })
+    }
+}
+
+impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Mergeable for Aggregating<A, N, C> {
+    fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
+        let other = state.spec.decode(stored)?;
+        keyed.change(state, |value| {
+            A::merge(value.get_or_insert_with(A::start), other);
+            Ok(())
+        })
+    }
+}
+
+/// The entries of a map, one after the other.
+pub struct Entries<'a, K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>> {
+    backend: &'a mut Backend,
+    place: Place,
+    prefix_bytes: usize,
+    state: State<Map<K, V, N, C>>,
+}
+
+impl<K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>> Entries<'_, K, V, N, C> {
+    /// The next entry.
+    ///
+    /// # Errors
+    /// As [`Keyed::get`].
+    #[expect(clippy::should_implement_trait, reason = "entries are removed between two steps, and steps fail")]
+    pub fn next(&mut self) -> Result<Option<(K::Owned, V)>> {
+        let Some((key, value)) = self.backend.next(&mut self.place)? else { return Ok(None) };
+        let mut map_key = &key[self.prefix_bytes..];
+        Ok(Some((K::decode(&mut map_key)?, self.state.spec.decode(value)?)))
+    }
+
+    /// Removes the entry that was shown last.
+    ///
+    /// # Errors
+    /// Those of the store; `Fix` when none was shown, or it was removed already.
+    pub fn remove(&mut self) -> Result<()> {
+        self.backend.remove_at(&mut self.place)
+    }
+}
