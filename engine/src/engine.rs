@@ -1,5 +1,6 @@
 //! The engine: a worker's states, opened from a checkpoint, and shipped with the next one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bedload_lsm::fs::{DiskFs, Fs, FsLock};
 use bedload_lsm::{Clocks, Expiry, Frozen, KeyRange, Store, SystemTime, Time, frame, frames};
 use bedload_snapshot::{
-    Barrier, CheckpointId, ClaimRef, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
+    Barrier, Chain, CheckpointId, ClaimRef, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
     RestoreOptions, Restored, ShipOptions, ShipReport, Worker, WorkerName, claims, restore, restore_lazily,
 };
 
@@ -22,7 +23,7 @@ use crate::keyed::{Core, Keyed};
 use crate::operator_state::OperatorState;
 use crate::ordered::Ordered;
 use crate::spec::{Spec, State, StateKind};
-use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, parse};
+use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, Tag, parse};
 use crate::timers::{Queue, Timers};
 use crate::ttl::Clock;
 
@@ -316,6 +317,7 @@ impl Builder {
             Start::From(other, None) => (other, bedload_snapshot::Start::Latest),
             Start::From(other, Some(checkpoint)) => (other, bedload_snapshot::Start::At(*checkpoint)),
         };
+        check_key_groups(&Chain::read(repo, from).await?, self.max_groups)?;
         let options = RestoreOptions { start, groups, holder: name, runs_at_once: 4 };
         let restored = match self.restoring {
             Restoring::Whole => restore(repo, from, &options, &pool).await?,
@@ -329,14 +331,6 @@ impl Builder {
         let Some(restored) = restored else { return Ok(()) };
         // All claims: what belongs to no key is shared out among all workers.
         let claims = claims(repo, from, restored.checkpoint).await?;
-        let key_groups = claims.last().map_or(0, |claim| u32::from(claim.groups.last) + 1);
-        if key_groups != self.max_groups {
-            return Err(fix(format!(
-                "opened with {} key groups, and checkpoint {} of job {from} has {key_groups}: their number is fixed by the first checkpoint; \
-                 pass max_groups({key_groups})",
-                self.max_groups, restored.checkpoint
-            )));
-        }
         let mut former = Vec::new();
         for claim in &claims {
             let catalog = Catalog::read(claim)?;
@@ -347,6 +341,21 @@ impl Builder {
         engine.catalog.operator = OperatorState::share(&former, self.index as usize, self.workers as usize);
         engine.core.key_form = engine.catalog.keys.clone().map(Into::into);
         engine.adopt(&restored, &worker, from == job)
+    }
+}
+
+/// A job has the key groups of its checkpoints.
+fn check_key_groups(chain: &Chain, max_groups: u32) -> Result<()> {
+    match chain.state().live().values().find(|live| live.key_groups != max_groups) {
+        None => Ok(()),
+        Some(live) => Err(fix(format!(
+            "opened with {max_groups} key groups, and checkpoint {} of job {} has {}: their number is fixed by the first checkpoint; pass \
+             max_groups({})",
+            live.checkpoint,
+            chain.job(),
+            live.key_groups,
+            live.key_groups
+        ))),
     }
 }
 
@@ -508,6 +517,19 @@ impl Engine {
     /// The timers that are known.
     pub fn timer_names(&self) -> &[TimersInfo] {
         &self.catalog.timers
+    }
+
+    /// The names of states and timers, by the tags of their keys.
+    pub(crate) fn names(&self) -> Result<BTreeMap<Tag, String>> {
+        let states = self.catalog.states.iter().map(|info| Ok((info.tag()?, info.name.clone())));
+        let timers = self.catalog.timers.iter();
+        let timers = timers.map(|info| Ok((Tag::new(Kind::Timer, Some(info.clock), &info.name), info.name.clone())));
+        states.chain(timers).collect()
+    }
+
+    /// Shows all that it holds.
+    pub(crate) fn scan_all(&self, mut look: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        self.core.backend.scan(self.core.groups.keys(), |key, value| look(key, value).map(|()| true))
     }
 
     /// Shows the keys that have something in a state, with the namespace; each once, in the order of key groups.

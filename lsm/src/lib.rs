@@ -138,8 +138,3 @@ pub use store::{
     FrozenTile, RunRef, Slot, Stats, Store, StoreOptions, TileStats,
 };
 pub use view::{Scan, ValueRef, View};
-
-/// The example of the README, compiled and run with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
