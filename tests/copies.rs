@@ -8,7 +8,7 @@ use bedload_snapshot::{
     Retention, Standby, Start, VerifyLevel, Why, collect, copy, diff, expire, pin, pins, plan_rescale, read_probes,
     unpin, verify, why, write_probe,
 };
-use tests::small_job::{SMALL_JOB_GROUPS, SmallJob, State, block_on, memory_repo, restored_state};
+use tests::random_job::{RANDOM_JOB_GROUPS, RandomJob, State, block_on, memory_repo, restored_state};
 
 fn machine() -> (Arc<dyn Fs>, LocalPool) {
     let fs: Arc<dyn Fs> = Arc::new(MemoryFs::new());
@@ -18,7 +18,7 @@ fn machine() -> (Arc<dyn Fs>, LocalPool) {
 
 async fn read(repo: &Repo, job: &JobName, start: Start) -> State {
     let (fs, pool) = machine();
-    restored_state((repo, job), start, KeyGroups::all(SMALL_JOB_GROUPS), (&fs, &pool)).await.expect("nothing fails").0
+    restored_state((repo, job), start, KeyGroups::all(RANDOM_JOB_GROUPS), (&fs, &pool)).await.expect("nothing fails").0
 }
 
 fn copy_options(into: CopyInto) -> CopyOptions {
@@ -35,7 +35,7 @@ fn a_copy_stands_by_itself_and_the_next_one_sends_what_is_new() {
         let (source, objects) = memory_repo("memory://source", 1).await;
         let (target, _) = memory_repo("memory://target", 2).await;
         let backup = JobName::new("backup").unwrap();
-        let mut job = SmallJob::start(&source, "late-board", 3).await.unwrap();
+        let mut job = RandomJob::start(&source, "late-board", 3).await.unwrap();
         job.write(2_000, 8).unwrap();
         job.checkpoint().await.unwrap();
         let told = std::sync::Mutex::new(Vec::new());
@@ -73,7 +73,7 @@ fn what_is_damaged_is_not_copied() {
     block_on(async {
         let (source, objects) = memory_repo("memory://source", 1).await;
         let (target, _) = memory_repo("memory://target", 2).await;
-        let mut job = SmallJob::start(&source, "late-board", 3).await.unwrap();
+        let mut job = RandomJob::start(&source, "late-board", 3).await.unwrap();
         job.write(500, 8).unwrap();
         job.checkpoint().await.unwrap();
         let path = objects.paths().into_iter().find(|path| path.ends_with(".parcel")).unwrap();
@@ -85,7 +85,7 @@ fn what_is_damaged_is_not_copied() {
         assert_eq!(error.kind(), ErrorKind::Damaged);
         assert!(error.to_string().starts_with(&format!("memory://source/{path} at byte 0")), "{error}");
         let (fs, pool) = machine();
-        let groups = KeyGroups::all(SMALL_JOB_GROUPS);
+        let groups = KeyGroups::all(RANDOM_JOB_GROUPS);
         let missing = restored_state((&target, &job.name), Start::Latest, groups, (&fs, &pool)).await.unwrap_err();
         assert!(missing.to_string().contains("no checkpoint exists"), "{missing}");
     });
@@ -95,7 +95,7 @@ fn what_is_damaged_is_not_copied() {
 fn a_standby_takes_over_without_a_download() {
     block_on(async {
         let (repo, _) = memory_repo("memory://", 1).await;
-        let mut job = SmallJob::start(&repo, "late-board", 3).await.unwrap();
+        let mut job = RandomJob::start(&repo, "late-board", 3).await.unwrap();
         let (fs, pool) = machine();
         let groups = KeyGroups { first: 2, last: 6 };
         let mut standby = Standby::new(&repo, &job.name, groups, &pool, "standby", 2);
@@ -138,7 +138,7 @@ fn a_standby_takes_over_without_a_download() {
 fn a_pin_keeps_a_checkpoint_that_has_expired() {
     block_on(async {
         let (repo, objects) = memory_repo("memory://", 1).await;
-        let mut job = SmallJob::start(&repo, "late-board", 3).await.unwrap();
+        let mut job = RandomJob::start(&repo, "late-board", 3).await.unwrap();
         let mut taken = Vec::new();
         for _ in 0..3 {
             job.write(300, 8).unwrap();
@@ -198,7 +198,7 @@ fn a_repo_that_is_not_shared_is_found_at_the_start() {
 fn two_checkpoints_are_compared_and_the_next_workers_planned() {
     block_on(async {
         let (repo, _) = memory_repo("memory://", 1).await;
-        let mut job = SmallJob::start(&repo, "late-board", 3).await.unwrap();
+        let mut job = RandomJob::start(&repo, "late-board", 3).await.unwrap();
         job.write(2_000, 8).unwrap();
         let (first, _) = job.checkpoint().await.unwrap();
         job.write(20, 1).unwrap();
@@ -214,7 +214,7 @@ fn two_checkpoints_are_compared_and_the_next_workers_planned() {
         let plan = plan_rescale(&repo, &job.name, Start::Latest, 3, Cuts::Bytes, Some(&pool)).await.unwrap().unwrap();
         assert_eq!(plan.workers.len(), 3);
         assert!(plan.workers.iter().all(|worker| worker.fetch_bytes > 0 && worker.local_bytes == 0), "{plan:?}");
-        let all = KeyGroups::all(SMALL_JOB_GROUPS);
+        let all = KeyGroups::all(RANDOM_JOB_GROUPS);
         Standby::new(&repo, &job.name, all, &pool, "standby", 2).follow().await.unwrap().unwrap();
         let plan = plan_rescale(&repo, &job.name, Start::Latest, 3, Cuts::Groups, Some(&pool)).await.unwrap().unwrap();
         assert!(plan.workers.iter().all(|worker| worker.fetch_bytes == 0 && worker.local_bytes > 0), "{plan:?}");

@@ -20,9 +20,9 @@ pub mod damage;
 pub mod faults;
 pub mod jobs;
 pub mod kills;
+pub mod random_job;
 #[cfg(shuttle)]
 pub mod schedules;
-pub mod small_job;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{GroupedKeys, TestKeys, TestRules};

@@ -1,4 +1,4 @@
-//! A job of one worker on an object store and a disk in memory: what tests of single features of checkpoints need.
+//! A job of one worker with random entries, on an object store and a disk in memory: for tests of single features of checkpoints.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use bedload_snapshot::{
 use crate::GroupedKeys;
 use crate::Random;
 
-/// How many key groups a small job has.
-pub const SMALL_JOB_GROUPS: u32 = 8;
+/// How many key groups a random job has.
+pub const RANDOM_JOB_GROUPS: u32 = 8;
 
 /// A repo in memory with time of its own, and the objects in it.
 pub async fn memory_repo(address: &str, seed: u64) -> (Repo, Arc<FaultStore>) {
@@ -58,7 +58,7 @@ pub fn small_store(fs: &Arc<dyn Fs>, directory: &str, opening: u64) -> Result<(S
 pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A job of one worker.
-pub struct SmallJob {
+pub struct RandomJob {
     /// Where it ships to.
     pub repo: Repo,
     /// Its name.
@@ -74,19 +74,19 @@ pub struct SmallJob {
     random: Random,
 }
 
-impl SmallJob {
+impl RandomJob {
     /// A job that has nothing yet.
     ///
     /// # Errors
     /// Those of the repo and the store.
-    pub async fn start(repo: &Repo, name: &str, seed: u64) -> Result<SmallJob, Error> {
+    pub async fn start(repo: &Repo, name: &str, seed: u64) -> Result<RandomJob, Error> {
         let name = JobName::new(name)?;
         let fs: Arc<dyn Fs> = Arc::new(MemoryFs::new());
         let (store, env) = small_store(&fs, "state", seed)?;
-        let worker = Worker::new(repo, &name, &WorkerName::new("w-0")?, KeyGroups::all(SMALL_JOB_GROUPS), fs);
-        let epoch = Epoch::start(repo, &name, SMALL_JOB_GROUPS, "test").await?;
+        let worker = Worker::new(repo, &name, &WorkerName::new("w-0")?, KeyGroups::all(RANDOM_JOB_GROUPS), fs);
+        let epoch = Epoch::start(repo, &name, RANDOM_JOB_GROUPS, "test").await?;
         let (state, random) = (State::new(), Random::new(seed));
-        Ok(SmallJob { repo: repo.clone(), name, store, worker, state, epoch, env, random })
+        Ok(RandomJob { repo: repo.clone(), name, store, worker, state, epoch, env, random })
     }
 
     /// Writes `count` random entries into key groups below `groups`.
