@@ -50,7 +50,7 @@ const BOUNDARY_SLOTS: u64 = 1_000;
 /// After how long the next boundary is due however few slots there are.
 const BOUNDARY_AGE_MS: u64 = 7 * 24 * 3600 * 1000;
 
-/// How often boundaries are listed until one of those shown is there.
+/// How often boundaries are listed until one of those shown is there, and can be started from.
 const LISTINGS_MAX: usize = 16;
 
 /// What a chain says up to some slot.
@@ -344,7 +344,7 @@ impl Chain {
 
     /// Starts anew behind the newest boundary.
     async fn restart(&mut self) -> Result<()> {
-        loop {
+        for _ in 0..LISTINGS_MAX {
             self.find_boundary().await?;
             if self.boundary.number == 0 {
                 self.start_from(ChainState::empty());
@@ -356,6 +356,17 @@ impl Chain {
                 return Ok(());
             }
         }
+        let message = format!(
+            "boundary {} was here and is gone, and no newer one is here: is this object store consistent? if it was deleted by \
+             hand, bring it back, since the slots before it may be gone too",
+            self.boundary.number
+        );
+        Err(Error::at(ErrorKind::Retry, self.boundaries(), None, message))
+    }
+
+    /// Where the boundaries are, for people.
+    fn boundaries(&self) -> String {
+        format!("{}/{}", self.repo, Folder::Boundaries.path(&self.job))
     }
 
     fn start_from(&mut self, state: ChainState) {
@@ -390,7 +401,7 @@ impl Chain {
             }
         }
         let message = "listings show boundaries that are not there: is this object store consistent?";
-        Err(Error::at(ErrorKind::Retry, format!("{}/{}", self.repo, Folder::Boundaries.path(&self.job)), None, message))
+        Err(Error::at(ErrorKind::Retry, self.boundaries(), None, message))
     }
 
     async fn read_boundary(&self, number: u64) -> Result<Option<(Boundary, u64)>> {

@@ -23,10 +23,12 @@ pub mod kills;
 pub mod random_job;
 #[cfg(shuttle)]
 pub mod schedules;
+mod small_job;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{GroupedKeys, TestKeys, TestRules};
 pub use operation::Operation;
 pub use oracle::{Content, Oracle};
 pub use random::Random;
+pub use small_job::{SmallJob, at_once};
 pub use variants::{Variant, variant, variants};
