@@ -108,7 +108,7 @@ mod why;
 
 mod copy;
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use chain::{Chain, ChainState};

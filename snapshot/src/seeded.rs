@@ -13,23 +13,23 @@ pub enum Bug {
     YoungDeleted = 4,
 }
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 static SEEDED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 
 /// Switches one bug on, for the whole process, or all off.
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub fn seed_bug(bug: Option<Bug>) {
     SEEDED.store(bug.map_or(0, |bug| bug as u8), std::sync::atomic::Ordering::SeqCst);
 }
 
 /// Whether `bug` is switched on.
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn is_seeded(bug: Bug) -> bool {
     SEEDED.load(std::sync::atomic::Ordering::SeqCst) == bug as u8
 }
 
 /// Whether `bug` is switched on.
-#[cfg(not(feature = "testing"))]
+#[cfg(not(any(test, feature = "testing")))]
 pub(crate) const fn is_seeded(_: Bug) -> bool {
     false
 }

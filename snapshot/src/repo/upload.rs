@@ -1,6 +1,9 @@
 //! Uploads of parcels: large, never read back whole, never under a name that was used before.
 
+use std::pin::pin;
+
 use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
@@ -59,7 +62,7 @@ impl Repo {
         let mut first = None;
         let mut parts = None;
         loop {
-            let part = next_part(&mut stream, &mut rest).await?;
+            let part = self.next_part(name, &mut stream, &mut rest, parts.as_mut()).await?;
             hasher.update(&part);
             bytes += part.len() as u64;
             let is_last = part.len() < PART_BYTES;
@@ -110,30 +113,49 @@ impl Repo {
 
     async fn add_part(&self, name: &ObjectName, parts: &mut Parts, part: Bytes) -> Result<()> {
         while parts.on_their_way.len() >= PARTS_AT_ONCE {
-            self.settle_part(name, parts).await?;
+            let done = parts.on_their_way.next().await.expect("some are on their way");
+            self.settle_part(name, parts, done).await?;
         }
         let request = parts.upload.put_part(PutPayload::from_bytes(part));
-        let sleep = self.0.ambient.sleep(self.0.patience.request_limit);
-        parts.on_their_way.push(Box::pin(async move {
-            match futures_util::future::select(request, sleep).await {
-                futures_util::future::Either::Left((done, _)) => done,
-                futures_util::future::Either::Right(_) => {
-                    let source = "no answer to a part of an upload".into();
-                    Err(object_store::Error::Generic { store: "object store", source })
-                }
-            }
-        }));
+        let repo = self.clone();
+        // Its time begins when it is asked for the first time.
+        parts.on_their_way.push(Box::pin(async move { repo.limited(request).await }));
         Ok(())
     }
 
-    async fn settle_part(&self, name: &ObjectName, parts: &mut Parts) -> Result<()> {
-        match parts.on_their_way.next().await {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(cause)) => {
-                self.give_up(parts).await;
-                Err(self.failed("upload a part of", name, &cause))
+    /// Takes the next part of a stream, while those before it are on their way: making one may take long, and a request that
+    /// nobody asks for its answer does not go on.
+    async fn next_part<S>(
+        &self,
+        name: &ObjectName,
+        stream: &mut S,
+        rest: &mut BytesMut,
+        mut parts: Option<&mut Parts>,
+    ) -> Result<Bytes>
+    where
+        S: Stream<Item = Result<Bytes>> + Unpin,
+    {
+        let mut next = pin!(next_part(stream, rest));
+        let made = loop {
+            let Some(parts) = parts.as_mut().filter(|parts| !parts.on_their_way.is_empty()) else { break next.await };
+            match select(next.as_mut(), parts.on_their_way.next()).await {
+                Either::Left((made, _)) => break made,
+                Either::Right((done, _)) => {
+                    self.settle_part(name, parts, done.expect("some are on their way")).await?;
+                }
             }
+        };
+        if let (Err(_), Some(parts)) = (&made, parts) {
+            self.give_up(parts).await;
         }
+        made
+    }
+
+    /// Takes note of what became of a part.
+    async fn settle_part(&self, name: &ObjectName, parts: &mut Parts, done: object_store::Result<()>) -> Result<()> {
+        let Err(cause) = done else { return Ok(()) };
+        self.give_up(parts).await;
+        Err(self.failed("upload a part of", name, &cause))
     }
 
     /// Frees what the parts take in the store, as well as that can be done.
@@ -144,8 +166,8 @@ impl Repo {
     }
 
     async fn finish_parts(&self, name: &ObjectName, mut parts: Parts, uploaded: Uploaded) -> Result<Uploaded> {
-        while !parts.on_their_way.is_empty() {
-            self.settle_part(name, &mut parts).await?;
+        while let Some(done) = parts.on_their_way.next().await {
+            self.settle_part(name, &mut parts, done).await?;
         }
         let Err(cause) = self.limited(parts.upload.complete()).await else { return Ok(uploaded) };
         // The answer may be lost and the object there.
@@ -195,4 +217,123 @@ where
         rest.extend_from_slice(&piece?);
     }
     Ok(rest.split_to(rest.len().min(PART_BYTES)).freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+    use crate::names::{JobName, ParcelName, Upload};
+    use crate::repo::{Ambient, Patience, RepoOptions};
+    use crate::testing::{FaultStore, ObjectFault, Operation};
+
+    /// How often a sleep is asked before it is over though nothing moves the time.
+    const POLLS: u32 = 10_000;
+
+    /// Time that the test moves.
+    #[derive(Debug, Default)]
+    struct MovedTime(Arc<AtomicU64>);
+
+    impl Ambient for MovedTime {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+
+        fn elapsed_us(&self) -> u64 {
+            self.now_ms() * 1_000
+        }
+
+        fn random(&self) -> u64 {
+            7
+        }
+
+        fn boot(&self) -> String {
+            String::new()
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            let (now, end) = (Arc::clone(&self.0), self.now_ms() + duration.as_millis() as u64);
+            let mut polls = 0;
+            Box::pin(std::future::poll_fn(move |context| {
+                polls += 1;
+                if now.load(Ordering::SeqCst) >= end || polls > POLLS {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }))
+        }
+    }
+
+    fn name() -> ObjectName {
+        let parcel = ParcelName { run: bedload_lsm::RunId { opening: 1, sequence: 1 }, upload: Upload(1) };
+        ObjectName::Parcel(JobName::new("job").unwrap(), parcel)
+    }
+
+    /// Uploads `parts` parts, each of which takes two minutes to be made; parts of an upload fail as `fault` says.
+    async fn upload_slowly(parts: u64, fault: Option<ObjectFault>) -> Result<Uploaded> {
+        let time = MovedTime::default();
+        let now = Arc::clone(&time.0);
+        let store = FaultStore::new(move |request| fault.filter(|_| request.operation == Operation::Part));
+        let patience = Patience { tries: 1, ..Patience::default() };
+        let options = RepoOptions::default().ambient(Arc::new(time)).patience(patience);
+        let repo = options.open_store(Arc::new(store), "memory://").await.unwrap();
+        let slow = || {
+            let now = Arc::clone(&now);
+            let (mut made, mut polls) = (0, 0);
+            futures_util::stream::poll_fn(move |context| {
+                if made == parts {
+                    return Poll::Ready(None);
+                }
+                polls += 1;
+                if polls % 10 > 0 {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                now.fetch_add(120_000, Ordering::SeqCst);
+                made += 1;
+                Poll::Ready(Some(Ok(Bytes::from(vec![made as u8; PART_BYTES]))))
+            })
+        };
+        repo.upload(&name(), slow).await
+    }
+
+    /// The time of a part's request began when the part was made, and the request was not asked for its answer before four
+    /// more were made: where that took a minute, a healthy store had "not answered".
+    #[tokio::test]
+    async fn the_time_to_make_a_part_is_not_the_time_of_its_request() {
+        let uploaded = upload_slowly(6, Some(ObjectFault::Slow)).await.unwrap();
+        assert_eq!(uploaded.bytes, 6 * PART_BYTES as u64);
+    }
+
+    /// Parts of a run whose bytes turned out to be wrong stayed in the store, where nobody sees them and somebody pays for them.
+    #[tokio::test]
+    async fn what_cannot_be_made_is_given_up() {
+        let aborts = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&aborts);
+        let store = FaultStore::new(move |request| {
+            seen.fetch_add(u64::from(request.operation == Operation::AbortParts), Ordering::SeqCst);
+            None
+        });
+        let repo = RepoOptions::default().open_store(Arc::new(store), "memory://").await.unwrap();
+        let part = |number: u8| match number {
+            4 => Err(Error::new(ErrorKind::Damaged, "a damaged run")),
+            number => Ok(Bytes::from(vec![number; PART_BYTES])),
+        };
+        let error = repo.upload(&name(), || futures_util::stream::iter((0..9).map(part))).await.unwrap_err();
+        assert_eq!((error.kind(), aborts.load(Ordering::SeqCst)), (ErrorKind::Damaged, 1));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_is_not_answered_ends_the_upload() {
+        let error = upload_slowly(6, Some(ObjectFault::Hang)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Retry);
+        assert!(error.to_string().contains("no answer within 60 s"), "{error}");
+    }
 }

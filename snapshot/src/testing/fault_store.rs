@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -14,6 +15,9 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+
+/// How often a slow change is asked before it happens.
+const SLOW_POLLS: u32 = 3;
 
 /// A way for a request to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub enum ObjectFault {
     Hang,
     /// It has happened and is never answered.
     HangAfter,
+    /// It succeeds when it has been asked for its answer some times.
+    Slow,
     /// A body ends early, which the reader is told.
     CutBody,
     /// A body ends early, and looks complete.
@@ -49,6 +55,8 @@ pub enum Operation {
     Part,
     /// To make an object of the parts.
     CompleteParts,
+    /// To give the parts up.
+    AbortParts,
     /// To read an object or a part of it.
     Get,
     /// To look at an object.
@@ -233,6 +241,7 @@ impl FaultStore {
         match fault {
             Some(ObjectFault::FailBefore) => return Err(injected("before")),
             Some(ObjectFault::Hang) => return std::future::pending().await,
+            Some(ObjectFault::Slow) => polls(SLOW_POLLS).await,
             _ => {}
         }
         let done = change.await;
@@ -283,6 +292,20 @@ impl FaultStore {
         };
         found.map(futures_util::stream::iter).flatten_stream().boxed()
     }
+}
+
+/// Is ready when it has been asked so often.
+async fn polls(count: u32) {
+    let mut left = count;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn injected(what: &'static str) -> Error {
@@ -431,7 +454,8 @@ impl MultipartUpload for FaultParts {
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.inner.abort().await
+        let (store, location) = (self.store.clone(), self.location.clone());
+        store.change(Operation::AbortParts, location.as_ref(), self.inner.abort()).await
     }
 }
 
