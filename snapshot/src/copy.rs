@@ -215,7 +215,7 @@ async fn copy_run(
     run: &ClaimedRun,
     tell: &(dyn Fn(u64) + Sync),
 ) -> Result<ClaimedRun> {
-    let shipped = ShippedRun::open(source.repo, source.job, run).await?;
+    let shipped = ShippedRun::open(source.repo, source.job, source.completion.checkpoint, run).await?;
     let count = chunk_count(run.bytes);
     let parcel = ParcelName { run: run.parcel.run, upload: Upload(target.ambient().random() as u32) };
     let name = ObjectName::Parcel(job.clone(), parcel);

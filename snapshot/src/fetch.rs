@@ -1,5 +1,6 @@
 //! Gets claims and runs out of a repo: pieces of a parcel, checked one by one, and whole runs into the local pool.
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -35,8 +36,31 @@ pub(crate) async fn read_claim(
     let found = find_claim(repo, job, checkpoint, wanted).await?;
     found.ok_or_else(|| {
         let name = ObjectName::Claim(job.clone(), checkpoint, wanted.worker.clone(), wanted.attempt);
-        repo.missing(&name, "a checkpoint that exists, or that a lease or pin keeps, names it")
+        lost(repo, &name, checkpoint, format_args!("the claim of worker {}", wanted.worker))
     })
+}
+
+/// The error for a part of a checkpoint that is gone.
+fn lost(repo: &Repo, name: &ObjectName, checkpoint: CheckpointId, what: impl fmt::Display) -> Error {
+    let advice = "restore from another checkpoint, or bring it back from a copy";
+    repo.missing(name, &format!("{what}, a part of checkpoint {checkpoint}; {advice}"))
+}
+
+/// The error for a parcel of a checkpoint that is gone.
+pub(crate) fn lost_parcel(repo: &Repo, name: &ObjectName, checkpoint: CheckpointId) -> Error {
+    lost(repo, name, checkpoint, "a shipped run")
+}
+
+/// Looks whether a parcel of so many bytes is there.
+///
+/// # Errors
+/// `Damaged` when it has another length.
+pub(crate) async fn is_there(repo: &Repo, name: &ObjectName, bytes: u64) -> Result<bool> {
+    match repo.head(name).await? {
+        None => Ok(false),
+        Some(meta) if meta.bytes == bytes => Ok(true),
+        Some(meta) => Err(damaged(&repo.place(name), None, format_args!("{} bytes, expected {bytes}", meta.bytes))),
+    }
 }
 
 /// Reads a claim and compares it with what names it; `None` when it is not there.
@@ -90,15 +114,17 @@ pub(crate) async fn read_claims(
 pub(crate) struct ShippedRun {
     repo: Repo,
     name: ObjectName,
+    /// Which checkpoint it is read for, to be told where it is missing.
+    checkpoint: CheckpointId,
     table: ParcelTable,
 }
 
 impl ShippedRun {
-    /// Reads the table of a shipped run.
+    /// Reads the table of a shipped run of `checkpoint`.
     ///
     /// # Errors
     /// `Damaged` when the parcel is missing, or is not what the claim tells.
-    pub async fn open(repo: &Repo, job: &JobName, run: &ClaimedRun) -> Result<ShippedRun> {
+    pub async fn open(repo: &Repo, job: &JobName, checkpoint: CheckpointId, run: &ClaimedRun) -> Result<ShippedRun> {
         let name = ObjectName::Parcel(job.clone(), run.parcel);
         let tail = tail_bytes(run.bytes);
         let Some(start) = run.parcel_bytes.checked_sub(tail).filter(|_| run.bytes > 0) else {
@@ -106,8 +132,13 @@ impl ShippedRun {
             return Err(damaged(&repo.place(&name), None, what));
         };
         let read = |tail: Bytes| ParcelTable::read(&tail, run.parcel.run, run.bytes, run.parcel_bytes);
-        let table = fetch_checked(repo, &name, start..run.parcel_bytes, read).await?;
-        Ok(ShippedRun { repo: repo.clone(), name, table })
+        let table = fetch_checked(repo, &name, checkpoint, start..run.parcel_bytes, read).await?;
+        Ok(ShippedRun { repo: repo.clone(), name, checkpoint, table })
+    }
+
+    /// The repo that it lies in.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
     }
 
     /// The bytes of some chunks as they are stored.
@@ -141,8 +172,42 @@ impl ShippedRun {
     /// # Errors
     /// `Damaged` when they are not what was shipped, twice.
     pub async fn chunks(&self, chunks: Range<u64>) -> Result<Vec<u8>> {
+        self.decoded(chunks).await.map(|(bytes, _)| bytes)
+    }
+
+    /// Fetches some chunks; gives the run's bytes, and the parcel's.
+    async fn decoded(&self, chunks: Range<u64>) -> Result<(Vec<u8>, Bytes)> {
         let span = self.table.span(chunks.clone());
-        fetch_checked(&self.repo, &self.name, span, |stored| self.table.decode_all(chunks.clone(), &stored)).await
+        let decode = |stored: Bytes| Ok((self.table.decode_all(chunks.clone(), &stored)?, stored));
+        fetch_checked(&self.repo, &self.name, self.checkpoint, span, decode).await
+    }
+
+    /// Reads all of it, and compares the digests of the run and of the parcel with those of `run`, for which it was opened.
+    ///
+    /// # Errors
+    /// `Damaged` when a byte is not what was shipped.
+    pub async fn verify(&self, run: &ClaimedRun) -> Result<()> {
+        let (mut raw, mut parcel) = (blake3::Hasher::new(), blake3::Hasher::new());
+        let count = chunk_count(run.bytes);
+        for first in (0..count).step_by(CHUNKS_AT_ONCE as usize) {
+            let (bytes, stored) = self.decoded(first..count.min(first + CHUNKS_AT_ONCE)).await?;
+            raw.update(&bytes);
+            parcel.update(&stored);
+        }
+        let tail = run.parcel_bytes - tail_bytes(run.bytes)..run.parcel_bytes;
+        let read = |tail: Bytes| {
+            ParcelTable::read(&tail, run.parcel.run, run.bytes, run.parcel_bytes)?;
+            Ok(tail)
+        };
+        parcel.update(&fetch_checked(&self.repo, &self.name, self.checkpoint, tail, read).await?);
+        for (what, hasher, expected) in [("run", raw, run.digest), ("parcel", parcel, run.parcel_digest)] {
+            let found = Hex(*hasher.finalize().as_bytes());
+            if found != expected {
+                let what = format_args!("{what} with digest {found}, expected {expected}");
+                return Err(damaged(&self.repo.place(&self.name), None, what));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -150,13 +215,14 @@ impl ShippedRun {
 async fn fetch_checked<T>(
     repo: &Repo,
     name: &ObjectName,
+    checkpoint: CheckpointId,
     range: Range<u64>,
     check: impl Fn(Bytes) -> Result<T, ParcelFlaw>,
 ) -> Result<T> {
     let mut last = None;
     for _ in 0..2 {
         let bytes = repo.read_range(name, range.clone()).await?;
-        let bytes = bytes.ok_or_else(|| repo.missing(name, "a checkpoint that exists names it"))?;
+        let bytes = bytes.ok_or_else(|| lost_parcel(repo, name, checkpoint))?;
         match check(bytes) {
             Ok(value) => return Ok(value),
             Err(flaw) => last = Some(flaw),
@@ -166,12 +232,19 @@ async fn fetch_checked<T>(
     Err(damaged(&repo.place(name), Some(flaw.offset), flaw.what))
 }
 
-/// Fetches a whole run into the pool, verifies its digest, and gives it its name.
+/// Fetches a whole run of `checkpoint` into the pool, verifies its digest, and gives it its name.
 ///
 /// # Errors
 /// Those of the requests and of the disk; `Damaged` when it is not what was shipped. Nothing stays in the pool then.
-pub(crate) async fn fetch_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool: &LocalPool) -> Result<()> {
-    let done = write_run(repo, job, run, pool).await;
+pub(crate) async fn fetch_run(
+    repo: &Repo,
+    job: &JobName,
+    checkpoint: CheckpointId,
+    run: &ClaimedRun,
+    pool: &LocalPool,
+) -> Result<()> {
+    let shipped = ShippedRun::open(repo, job, checkpoint, run).await?;
+    let done = write_run(shipped, run, pool).await;
     if done.is_err() {
         // The next opening of the pool removes it as well.
         pool.abandon(run.parcel.run).ok();
@@ -179,8 +252,7 @@ pub(crate) async fn fetch_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool
     done
 }
 
-async fn write_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool: &LocalPool) -> Result<()> {
-    let shipped = ShippedRun::open(repo, job, run).await?;
+async fn write_run(shipped: ShippedRun, run: &ClaimedRun, pool: &LocalPool) -> Result<()> {
     let count = chunk_count(run.bytes);
     let pieces = (0..count).step_by(CHUNKS_AT_ONCE as usize).map(|first| {
         let shipped = shipped.clone();
@@ -201,7 +273,7 @@ async fn write_run(repo: &Repo, job: &JobName, run: &ClaimedRun, pool: &LocalPoo
     let found = Hex(*hasher.finalize().as_bytes());
     if found != run.digest {
         let what = format_args!("run with digest {found}, expected {}", run.digest);
-        return Err(damaged(&repo.place(&shipped.name), None, what));
+        return Err(damaged(&shipped.repo.place(&shipped.name), None, what));
     }
     let pool = pool.clone();
     off_thread(move || pool.finish(id, file)).await

@@ -91,7 +91,7 @@ async fn fetch(
     pool: &LocalPool,
 ) -> Result<Restored> {
     let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
-    let fetches = missing.iter().map(|run| fetch_run(repo, job, run, pool));
+    let fetches = missing.iter().map(|run| fetch_run(repo, job, completion.checkpoint, run, pool));
     futures_util::stream::iter(fetches).buffer_unordered(options.runs_at_once.max(1)).try_collect::<()>().await?;
     Ok(Restored {
         checkpoint: completion.checkpoint,
@@ -157,7 +157,7 @@ async fn prepare(
 ) -> Result<Restored> {
     let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
     let prepare = |run: ClaimedRun| async move {
-        let shipped = ShippedRun::open(repo, job, &run).await?;
+        let shipped = ShippedRun::open(repo, job, completion.checkpoint, &run).await?;
         let lazy = fetcher.lazy_run(&run, shipped, pool)?;
         // Footer and directory: the store reads them first.
         let count = chunk_count(run.bytes);

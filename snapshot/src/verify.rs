@@ -1,22 +1,21 @@
 //! Looks whether a checkpoint is whole, as thoroughly as asked.
 
+use std::collections::BTreeMap;
+
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::chain::Chain;
-use crate::error::{Error, ErrorKind, Result, damaged};
-use crate::fetch::{ShippedRun, read_claim};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::{ShippedRun, is_there, lost_parcel, read_claim};
 use crate::key_group::KeyGroups;
-use crate::manifest::{ClaimedRun, Completion, Hex};
-use crate::names::{CheckpointId, JobName, ObjectName};
+use crate::manifest::{ClaimedRun, Completion};
+use crate::names::{CheckpointId, JobName, ObjectName, ParcelName};
 use crate::parcel::chunk_count;
 use crate::repo::Repo;
 use crate::restore_plan::RestorePlan;
 
 /// How many runs are looked at, at once.
 const RUNS_AT_ONCE: usize = 8;
-
-/// How many chunks are read in one request: 4 MiB of a run.
-const CHUNKS_AT_ONCE: u64 = 64;
 
 /// How thoroughly a checkpoint is looked at; each level does what those before it do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +26,7 @@ pub enum VerifyLevel {
     Lengths,
     /// Each parcel's table and one of its chunks, at random, are sound.
     Samples,
-    /// Every byte is what was shipped. Reads all parcels.
+    /// Every byte is what was shipped, by the digests of runs and parcels. Reads all parcels.
     Everything,
 }
 
@@ -75,18 +74,19 @@ async fn verify_completion(
     if !verified.faults.is_empty() {
         return Ok(verified);
     }
-    let plan = match RestorePlan::new(&claims, KeyGroups::all(completion.key_groups)) {
-        Ok(plan) => plan,
-        Err(error) => {
-            verified.faults.push(error);
-            return Ok(verified);
-        }
-    };
-    verified.parcels = plan.runs.len();
+    if let Err(error) = RestorePlan::new(&claims, KeyGroups::all(completion.key_groups)) {
+        verified.faults.push(error);
+        return Ok(verified);
+    }
+    // Not those of the plan: two claims may name two parcels of one run.
+    let parcels: BTreeMap<ParcelName, ClaimedRun> =
+        claims.iter().flat_map(|claim| &claim.runs).map(|run| (run.parcel, *run)).collect();
+    verified.parcels = parcels.len();
     if level == VerifyLevel::Manifests {
         return Ok(verified);
     }
-    let looks = plan.runs.iter().map(|run| async move { Ok::<_, Error>(verify_run(repo, job, run, level).await) });
+    let look = |run| async move { Ok::<_, Error>(verify_run(repo, job, completion.checkpoint, run, level).await) };
+    let looks = parcels.values().map(look);
     let mut looks = futures_util::stream::iter(looks).buffer_unordered(RUNS_AT_ONCE);
     while let Some(looked) = looks.try_next().await? {
         match looked {
@@ -109,34 +109,104 @@ impl Verified {
 }
 
 /// Looks at one run; gives how many bytes of its parcel were read.
-async fn verify_run(repo: &Repo, job: &JobName, run: &ClaimedRun, level: VerifyLevel) -> Result<u64> {
+async fn verify_run(
+    repo: &Repo,
+    job: &JobName,
+    checkpoint: CheckpointId,
+    run: &ClaimedRun,
+    level: VerifyLevel,
+) -> Result<u64> {
     let name = ObjectName::Parcel(job.clone(), run.parcel);
-    let meta = repo.head(&name).await?.ok_or_else(|| repo.missing(&name, "a checkpoint that exists names it"))?;
-    if meta.bytes != run.parcel_bytes {
-        let what = format_args!("{} bytes, expected {}", meta.bytes, run.parcel_bytes);
-        return Err(damaged(&repo.place(&name), None, what));
+    if !is_there(repo, &name, run.parcel_bytes).await? {
+        return Err(lost_parcel(repo, &name, checkpoint));
     }
     if level == VerifyLevel::Lengths {
         return Ok(0);
     }
-    let shipped = ShippedRun::open(repo, job, run).await?;
-    let count = chunk_count(run.bytes);
+    let shipped = ShippedRun::open(repo, job, checkpoint, run).await?;
     if level == VerifyLevel::Samples {
-        let chunk = repo.ambient().random() % count;
+        let chunk = repo.ambient().random() % chunk_count(run.bytes);
         shipped.chunks(chunk..chunk + 1).await?;
         return Ok(shipped.stored_bytes(chunk..chunk + 1));
     }
-    let mut hasher = blake3::Hasher::new();
-    let mut first = 0;
-    while first < count {
-        let end = count.min(first + CHUNKS_AT_ONCE);
-        hasher.update(&shipped.chunks(first..end).await?);
-        first = end;
-    }
-    let found = Hex(*hasher.finalize().as_bytes());
-    if found != run.digest {
-        let what = format_args!("run with digest {found}, expected {}", run.digest);
-        return Err(damaged(&repo.place(&name), None, what));
-    }
+    shipped.verify(run).await?;
     Ok(run.parcel_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bedload_lsm::RunId;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::manifest::{Claim, ClaimRef, ClaimedSlice, ClaimedStack, Digest, Fence, Hex, Timings, digest_of};
+    use crate::names::{Attempt, LeaseId, Upload, WorkerName};
+    use crate::parcel::ParcelEncoder;
+    use crate::repo::RepoOptions;
+    use crate::testing::FaultStore;
+
+    /// Verifies a checkpoint of one run whose claim tells of a parcel with this digest, or with the right one.
+    async fn verify_one(level: VerifyLevel, parcel_digest: Option<Digest>) -> Verified {
+        let repo = RepoOptions::default().open_store(Arc::new(FaultStore::default()), "memory://").await.unwrap();
+        let (job, worker) = (JobName::new("job").unwrap(), WorkerName::new("w-0").unwrap());
+        let groups = KeyGroups::all(1);
+        let raw = [7; 100];
+        let parcel = ParcelName { run: RunId { opening: 1, sequence: 1 }, upload: Upload(1) };
+        let mut encoder = ParcelEncoder::new(parcel.run, 1);
+        let mut bytes = Vec::new();
+        encoder.push(&raw, &mut bytes);
+        bytes.extend(encoder.finish());
+        let bytes = Bytes::from(bytes);
+        repo.publish_once(&ObjectName::Parcel(job.clone(), parcel), &bytes).await.unwrap();
+        let run = ClaimedRun {
+            parcel,
+            bytes: raw.len() as u64,
+            digest: digest_of(&raw),
+            parcel_bytes: bytes.len() as u64,
+            parcel_digest: parcel_digest.unwrap_or_else(|| digest_of(&bytes)),
+        };
+        let mut chain = Chain::read(&repo, &job).await.unwrap();
+        let fence = Fence { holder: "test".into(), started_at_ms: 0 };
+        let checkpoint = CheckpointId { epoch: chain.fence(fence).await.unwrap(), number: 1 };
+        let attempt = Attempt(1);
+        let claim = Claim {
+            job: job.clone(),
+            checkpoint,
+            worker: worker.clone(),
+            attempt,
+            groups,
+            clocks: Vec::new(),
+            runs: vec![run],
+            stacks: vec![ClaimedStack::new(&groups.keys(), vec![ClaimedSlice { run: 0, bytes: 100 }])],
+            timings: Timings::default(),
+        };
+        let name = ObjectName::Claim(job.clone(), checkpoint, worker.clone(), attempt);
+        let (_, claim) = repo.publish(&name, &claim).await.unwrap();
+        let claim = ClaimRef { worker, attempt, groups, bytes: claim.len() as u64, digest: digest_of(&claim) };
+        let completion = Completion {
+            checkpoint,
+            key_groups: 1,
+            claims: vec![claim],
+            base: None,
+            lease: LeaseId(1),
+            completed_at_ms: 0,
+        };
+        chain.complete(completion).await.unwrap();
+        verify(&repo, &job, checkpoint, level).await.unwrap()
+    }
+
+    /// Nobody ever compared what a claim tells of a parcel's digest.
+    #[tokio::test]
+    async fn everything_includes_the_digest_of_the_parcel() {
+        let whole = verify_one(VerifyLevel::Everything, None).await;
+        assert!(whole.faults.is_empty() && whole.bytes_read > 64, "{whole:?}");
+        let wrong = Some(Hex([1; 32]));
+        assert!(verify_one(VerifyLevel::Samples, wrong).await.faults.is_empty(), "a sample does not tell");
+        let found = verify_one(VerifyLevel::Everything, wrong).await;
+        let [fault] = &found.faults[..] else { panic!("one fault: {found:?}") };
+        assert_eq!(fault.kind(), ErrorKind::Damaged);
+        assert!(fault.to_string().contains("parcel with digest "), "{fault}");
+    }
 }

@@ -6,8 +6,8 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Barrier, Base};
 use crate::chain::{Chain, ChainState};
-use crate::error::{Error, ErrorKind, Result, damaged};
-use crate::fetch::find_claim;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::{find_claim, is_there};
 use crate::key_group::coverage_fault;
 use crate::lease::HeldLease;
 use crate::manifest::{ClaimRef, Completion, Fence};
@@ -169,19 +169,14 @@ impl Epoch {
 
     async fn look_at(&self, parcel: ParcelName, bytes: u64) -> Result<()> {
         let name = ObjectName::Parcel(self.chain.job().clone(), parcel);
-        match self.repo.head(&name).await? {
-            Some(meta) if meta.bytes == bytes => Ok(()),
-            Some(meta) => {
-                Err(damaged(&self.repo.place(&name), None, format_args!("{} bytes, expected {bytes}", meta.bytes)))
-            }
-            None => Err(unseen(&self.repo, &name)),
-        }
+        if is_there(&self.repo, &name, bytes).await? { Ok(()) } else { Err(unseen(&self.repo, &name)) }
     }
 }
 
-/// The error for an object that a worker wrote and that is not to be seen from here.
+/// The error for an object that a worker has claimed and that is not to be seen from here.
 fn unseen(repo: &Repo, name: &ObjectName) -> Error {
-    let message = "a worker has written this object, and it is not to be seen from here: does this address name the same \
-                   place on every machine? (file:///checkpoints on separate machines does not)";
+    let message = "a worker has claimed this object, and it is not to be seen from here: does this address name the same \
+                   place on every machine? (file:///checkpoints on separate machines does not) if it does, somebody has deleted \
+                   the object: give this checkpoint up, and begin one that is built upon nothing";
     Error::at(ErrorKind::Fix, repo.place(name), None, message)
 }

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bedload_lsm::fs::Fs;
 use bedload_lsm::{Frozen, FrozenSlice, FrozenStacks, RunId, RunRef};
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::Barrier;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fetch::is_there;
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
 use crate::local::LocalPool;
@@ -17,6 +19,9 @@ use crate::repo::Repo;
 use crate::seeded::{Bug, is_seeded};
 use crate::ship::{ShipOptions, ShippedState, upload_runs, write_claim};
 use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPlan, plan_shipping};
+
+/// How many objects are looked at, at once.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// One worker's part in the checkpoints of a job: some key groups, one store.
 ///
@@ -139,13 +144,15 @@ impl Worker {
         // Without a copy the next start is slower, and nothing else.
         let is_linked = self.pool.as_ref().is_some_and(|pool| pool.link(local.tile_runs()).unwrap_or(false));
         let linked = clock();
-        let (state, report) = self.upload(&stacks, &local, base.as_ref(), barrier).await?;
+        let (state, report, uploads) = self.upload(&stacks, &local, base.as_ref(), barrier).await?;
+        let uploaded = clock();
+        self.look_at(&uploads).await?;
         let timings = Timings {
             pause_us,
             flush_us: flushed - start,
             link_us: linked - flushed,
-            upload_us: clock() - linked,
-            verify_us: 0,
+            upload_us: uploaded - linked,
+            verify_us: clock() - uploaded,
         };
         let claim = self.claim(&stacks, state, barrier, timings, attachment).await?;
         if let Some(pool) = self.pool.as_ref().filter(|_| is_linked) {
@@ -155,14 +162,14 @@ impl Worker {
         Ok((claim, report))
     }
 
-    /// Uploads what the repo lacks of a frozen state; gives what it has then.
+    /// Uploads what the repo lacks of a frozen state; gives what it has then, and what of that was uploaded now.
     async fn upload(
         &self,
         stacks: &FrozenStacks,
         local: &LocalState,
         base: Option<&ShippedState>,
         barrier: &Barrier,
-    ) -> Result<(ShippedState, ShipReport)> {
+    ) -> Result<(ShippedState, ShipReport, Vec<ClaimedRun>)> {
         let mut known = base.map(|base| base.runs.clone()).unwrap_or_default();
         let orphans: Vec<ClaimedRun> = {
             let shipped = self.shipped();
@@ -187,10 +194,22 @@ impl Worker {
             shortening_runs: plan.shortening_runs,
             claimed_bytes: 0,
         };
-        known.extend(uploaded.into_iter().map(|run| (run.parcel.run, run)));
+        known.extend(uploaded.iter().map(|run| (run.parcel.run, *run)));
         let state = ShippedState::new(stacks.seal(), plan.stacks, &known);
         let claimed_bytes = state.runs.values().map(|run| run.bytes).sum();
-        Ok((state, ShipReport { claimed_bytes, ..report }))
+        Ok((state, ShipReport { claimed_bytes, ..report }, uploaded))
+    }
+
+    /// Looks whether what was uploaded is there, and has its length: a claim tells of nothing else.
+    async fn look_at(&self, uploads: &[ClaimedRun]) -> Result<()> {
+        let looks = uploads.iter().map(|run| async move {
+            let name = ObjectName::Parcel(self.job.clone(), run.parcel);
+            if is_there(&self.repo, &name, run.parcel_bytes).await? {
+                return Ok(());
+            }
+            Err(self.repo.missing(&name, "it was uploaded a moment ago; is this object store consistent?"))
+        });
+        futures_util::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
     }
 
     /// Those of some uploads of no checkpoint that may be used again: named in a lease, and then found to be there and young.
