@@ -8,6 +8,7 @@ mod jobs;
 mod kills;
 mod lazy;
 mod lazy_restores;
+mod leases;
 mod lost_objects;
 mod memory;
 mod model;

@@ -14,6 +14,14 @@
 //!   listed, or that look came after E, and after the pins were read: a pin that it saw was read as well, or was made since, and
 //!   then its checkpoint existed since.
 //!
+//! A lease may name a checkpoint that was collected before it was written: its holder had read the chain, stood still, and wrote
+//! it late. Then a claim is missing, and that says so for sure. Claims are deleted by collections alone, and that one had read the
+//! expiry before it listed the leases. A lease that it did not see was written after that listing, so its holder looks again, if
+//! ever, at a chain that holds the expiry, and is refused: nobody reads under it. So a claim that only leases name and that is
+//! not there is passed over. The listing must not have it either: one answer alone might be wrong. Claims of such a checkpoint
+//! that are still there keep what they name all the same; when none is, the lease keeps nothing and is garbage. A claim
+//! that is missing of a checkpoint that exists or is pinned was lost, and stops the collection.
+//!
 //! Slots before a boundary are deleted when the boundary is a week old, and so are earlier boundaries: see [`chain`](crate::Chain).
 //! Whatever cannot be read, is not known, or is named like nothing of ours stops the whole collection, or stays.
 
@@ -23,7 +31,7 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::read_claim;
+use crate::fetch::{find_claim, read_claim};
 use crate::lease::HeldLease;
 use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
@@ -83,6 +91,9 @@ pub struct Collected {
     pub young: usize,
     /// Files that a killed writer left unfinished in a repo that is a directory: paths below its root, and bytes. Garbage too.
     pub leftovers: Vec<(String, u64)>,
+    /// Leases on checkpoints that are gone: their holders were refused, or have died before they could be. They keep nothing, and
+    /// are garbage when they are old enough.
+    pub ended_leases: Vec<LeaseId>,
     /// Objects that are named like nothing of ours: never touched.
     pub unknown: Vec<String>,
     /// How much of the garbage was deleted.
@@ -96,7 +107,7 @@ pub struct Collected {
 /// the bytes would go and only half may. An error while deleting leaves the rest of the garbage for the next time.
 pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
     let own = HeldLease::read_time(repo, job).await?;
-    let found = find(repo, job, options, own.written_ms).await;
+    let found = find(repo, job, options, &own).await;
     own.end().await.ok();
     let mut collected = found?;
     let may_delete = match options.deletes {
@@ -115,10 +126,12 @@ pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Re
     Ok(collected)
 }
 
-async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64) -> Result<Collected> {
+async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, own: &HeldLease) -> Result<Collected> {
+    let now_ms = own.written_ms;
     let mut chain = Chain::read(repo, job).await?;
     let epoch = chain.state().epoch();
     let mut roots: BTreeMap<u64, Completion> = chain.state().live().clone();
+    let mut leased: BTreeMap<u64, Leased> = BTreeMap::new();
     let listed = repo.list(&Folder::Job.path(job), None).await?;
     let pins = pins(repo, job).await?;
     let leases = repo.read_folder::<Lease>(&Folder::Leases.path(job)).await?;
@@ -134,16 +147,25 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, now_ms: u64)
         if is_over {
             continue;
         }
-        reached.leases.insert(id);
-        reached.parcels.extend(lease.parcels);
         if lease.making.is_some() {
             reached.oldest_making_ms = reached.oldest_making_ms.min(modified_ms.saturating_sub(ROUNDING_MS));
         }
-        roots.extend(lease.reading.map(|LiveCompletion { slot, completion }| (slot, completion)));
+        // A lease on nothing told a collector the time, which holds it for no longer than the grace time.
+        if lease.making.is_some() || !lease.parcels.is_empty() || id == own.id {
+            reached.leases.insert(id);
+        }
+        reached.parcels.extend(lease.parcels);
+        if let Some(LiveCompletion { slot, completion }) = lease.reading {
+            leased.entry(slot).or_insert_with(|| Leased { completion, leases: Vec::new() }).leases.push(id);
+        }
     }
     roots.extend(pins.into_iter().map(|(_, pin)| (pin.checkpoint.slot, pin.checkpoint.completion)));
+    for slot in roots.keys() {
+        reached.leases.extend(leased.remove(slot).into_iter().flat_map(|root| root.leases));
+    }
     reach(repo, job, &roots, &mut reached).await?;
-    let mut collected = decide(&listed, &reached, options.grace_ms, now_ms);
+    let ended_leases = reach_leased(repo, job, &leased, &listed, &mut reached).await?;
+    let mut collected = Collected { ended_leases, ..decide(&listed, &reached, options.grace_ms, now_ms) };
     // Whoever writes one holds a lease, or is done within the grace time.
     let is_old = |meta: &Meta| {
         meta.modified_ms.saturating_add(options.grace_ms) <= now_ms && meta.modified_ms < reached.oldest_making_ms
@@ -169,6 +191,48 @@ async fn reach(repo: &Repo, job: &JobName, roots: &BTreeMap<u64, Completion>, re
         reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
     }
     Ok(())
+}
+
+/// A checkpoint that leases name, and nothing else.
+struct Leased {
+    completion: Completion,
+    leases: Vec<LeaseId>,
+}
+
+/// Reads the claims of checkpoints that only leases name; gives the leases on those that are gone.
+async fn reach_leased(
+    repo: &Repo,
+    job: &JobName,
+    leased: &BTreeMap<u64, Leased>,
+    listed: &[Listed],
+    reached: &mut Reached,
+) -> Result<Vec<LeaseId>> {
+    let claims = leased.values().flat_map(|root| root.completion.claims.iter().map(move |claim| (root, claim)));
+    let reads = claims.map(|(root, claim)| async move {
+        let found = find_claim(repo, job, root.completion.checkpoint, claim).await?;
+        Ok::<_, Error>((root, claim, found))
+    });
+    let mut reads = futures_util::stream::iter(reads).buffer_unordered(REQUESTS_AT_ONCE);
+    while let Some((root, wanted, found)) = reads.try_next().await? {
+        if let Some(claim) = found {
+            reached.leases.extend(&root.leases);
+            reached.parcels.extend(claim.runs.iter().map(|run| run.parcel));
+            reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
+            continue;
+        }
+        let checkpoint = root.completion.checkpoint;
+        let name = ObjectName::Claim(job.clone(), checkpoint, wanted.worker.clone(), wanted.attempt);
+        let path = name.to_string();
+        if listed.iter().any(|object| object.path == path) {
+            let message = format!(
+                "this claim of checkpoint {checkpoint}, which only leases name, was listed and is gone: is another collection \
+                 at work? collect again"
+            );
+            return Err(Error::at(ErrorKind::Retry, repo.place(&name), None, message));
+        }
+    }
+    let leases = leased.values().flat_map(|root| &root.leases);
+    Ok(leases.filter(|lease| !reached.leases.contains(lease)).copied().collect())
 }
 
 /// What must stay.

@@ -4,6 +4,8 @@
 //! reads the chain, then the leases, then the chain again; so either it sees the lease, or the reader sees what the collector
 //! acted upon. Whoever makes a checkpoint writes one too: what is written after it is kept however long that takes. Leases have
 //! no timeout: their holder ends them, the epoch of the checkpoint that is made ends, or they are declared void in the chain.
+//! Collections drop those that keep nothing: the ones that collectors write to know the time, and the ones on checkpoints that
+//! were collected before.
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,10 +77,23 @@ impl HeldLease {
         let random = || u128::from(repo.ambient().random());
         let id = LeaseId(random() << 64 | random());
         let name = ObjectName::Lease(lease.job.clone(), id);
-        repo.publish(&name, lease).await?;
-        let meta = repo.head(&name).await?;
-        let meta = meta.ok_or_else(|| repo.missing(&name, "it was written a moment ago"))?;
-        Ok(HeldLease { repo: repo.clone(), job: lease.job.clone(), id, written_ms: meta.modified_ms })
+        let mut held = HeldLease { repo: repo.clone(), job: lease.job.clone(), id, written_ms: 0 };
+        let written = async {
+            repo.publish(&name, lease).await?;
+            let meta = repo.head(&name).await?;
+            meta.ok_or_else(|| repo.missing(&name, "it was written a moment ago; is this object store consistent?"))
+        };
+        match written.await {
+            Ok(meta) => {
+                held.written_ms = meta.modified_ms;
+                Ok(held)
+            }
+            Err(error) => {
+                // It may be there all the same, and nobody else knows of it.
+                held.end().await.ok();
+                Err(error)
+            }
+        }
     }
 
     /// Ends it. A failure leaves it to be declared void; nothing is lost by that but space.

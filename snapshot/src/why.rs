@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::chain::Chain;
 use crate::error::Result;
-use crate::fetch::read_claim;
+use crate::fetch::{find_claim, read_claim};
 use crate::manifest::{Completion, Lease};
 use crate::names::{CheckpointId, Folder, JobName, LeaseId, ObjectName, PinName};
 use crate::pins::pins;
@@ -54,7 +54,7 @@ pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
     let chain = Chain::read(repo, &job).await?;
     let mut reachers = Vec::new();
     for completion in chain.state().live().values() {
-        if reaches(repo, &job, completion, &name).await? {
+        if reaches(repo, &job, completion, &name, Missing::IsTold).await? {
             reachers.push(Reacher::Checkpoint(completion.checkpoint));
         }
     }
@@ -70,29 +70,59 @@ pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
             }
         }
         if let Some(reading) = &lease.reading {
-            let is_itself = name == ObjectName::Lease(job.clone(), id);
-            if is_itself || reaches(repo, &job, &reading.completion, &name).await? {
+            let is_itself =
+                name == ObjectName::Lease(job.clone(), id) && !is_gone(repo, &job, &reading.completion).await?;
+            if is_itself || reaches(repo, &job, &reading.completion, &name, Missing::IsNone).await? {
                 reachers.push(Reacher::Reading(id, reading.completion.checkpoint, lease.holder));
             }
         }
     }
     for (pin_name, pin) in pins(repo, &job).await? {
         let completion = &pin.checkpoint.completion;
-        if reaches(repo, &job, completion, &name).await? {
+        if reaches(repo, &job, completion, &name, Missing::IsTold).await? {
             reachers.push(Reacher::Pin(pin_name, completion.checkpoint));
         }
     }
     Ok(if reachers.is_empty() { Why::Garbage } else { Why::Reached(reachers) })
 }
 
-async fn reaches(repo: &Repo, job: &JobName, completion: &Completion, name: &ObjectName) -> Result<bool> {
+/// What a claim that is not there means.
+#[derive(Clone, Copy)]
+enum Missing {
+    /// The checkpoint is damaged.
+    IsTold,
+    /// It was collected before the lease on the checkpoint was written: see `collect`.
+    IsNone,
+}
+
+/// Whether no claim of a checkpoint is there.
+async fn is_gone(repo: &Repo, job: &JobName, completion: &Completion) -> Result<bool> {
+    for claim in &completion.claims {
+        let name = ObjectName::Claim(job.clone(), completion.checkpoint, claim.worker.clone(), claim.attempt);
+        if repo.head(&name).await?.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn reaches(
+    repo: &Repo,
+    job: &JobName,
+    completion: &Completion,
+    name: &ObjectName,
+    missing: Missing,
+) -> Result<bool> {
     for wanted in &completion.claims {
         let claim_name = ObjectName::Claim(job.clone(), completion.checkpoint, wanted.worker.clone(), wanted.attempt);
         match name {
             ObjectName::Claim(..) if *name == claim_name => return Ok(true),
             ObjectName::Parcel(_, parcel) => {
-                let claim = read_claim(repo, job, completion.checkpoint, wanted).await?;
-                if claim.runs.iter().any(|run| run.parcel == *parcel) {
+                let claim = match missing {
+                    Missing::IsTold => Some(read_claim(repo, job, completion.checkpoint, wanted).await?),
+                    Missing::IsNone => find_claim(repo, job, completion.checkpoint, wanted).await?,
+                };
+                if claim.is_some_and(|claim| claim.runs.iter().any(|run| run.parcel == *parcel)) {
                     return Ok(true);
                 }
             }
