@@ -1,15 +1,16 @@
 //! Restores that serve before the download ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-use bedload_lsm::fs::{DiskFs, Fs};
-use bedload_lsm::{Error, Store};
+use bedload_lsm::fs::{DiskFs, Fault, FaultFs, FaultPlan, FaultWhen, Fs};
+use bedload_lsm::{Env, Error, Store};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation};
 use bedload_snapshot::{
-    Base, Epoch, ErrorKind, Fetcher, JobName, KeyGroups, LocalPool, Patience, Repo, RepoOptions, RestoreOptions, Start,
-    Worker, WorkerName, restore, restore_lazily,
+    Base, Chain, CheckpointId, Epoch, ErrorKind, Fetcher, JobName, KeyGroups, LocalPool, Patience, Repo, RepoOptions,
+    RestoreOptions, Restored, ShipReport, Start, Worker, WorkerName, restore, restore_lazily,
 };
 use tests::{GroupedKeys, Random};
 use tokio::runtime::Runtime;
@@ -27,11 +28,19 @@ fn value(number: u32) -> Vec<u8> {
     (0..100).flat_map(|_| random.draw().to_le_bytes()).collect()
 }
 
-/// A checkpoint of some MB of noise in a repo whose large reads fail while `stops` is set.
+/// Hears of the end of a background.
+type Ended = Receiver<Result<(), Error>>;
+
+/// Refuses what the background asks for: more than a reader wants.
+const BACKGROUND: u64 = 300 << 10;
+
+/// A checkpoint of some MB of noise in a repo that refuses reads of more than `refused` bytes.
 struct Scene {
     runtime: Runtime,
     objects: FaultStore,
-    stops: Arc<AtomicBool>,
+    refused: Arc<AtomicU64>,
+    /// Hears of each read that was made to fail.
+    refusals: Receiver<()>,
     repo: Repo,
     job: JobName,
     directory: tempfile::TempDir,
@@ -39,12 +48,17 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Scene, Error> {
-        let stops = Arc::new(AtomicBool::new(false));
-        let is_stopped = Arc::clone(&stops);
+        let refused = Arc::new(AtomicU64::new(u64::MAX));
+        let bytes_max = Arc::clone(&refused);
+        let (tell, refusals) = channel();
         let objects = FaultStore::new(move |request| {
-            let is_large = request.range.as_ref().is_some_and(|range| range.end - range.start > 1 << 20);
-            let fails = request.operation == Operation::Get && is_large && is_stopped.load(Ordering::SeqCst);
-            fails.then_some(ObjectFault::FailBefore)
+            let bytes = request.range.as_ref().map_or(0, |range| range.end - range.start);
+            let is_refused = request.operation == Operation::Get && bytes > bytes_max.load(Ordering::SeqCst);
+            is_refused.then(|| {
+                // The scene may be over, and its threads not yet.
+                tell.send(()).ok();
+                ObjectFault::FailBefore
+            })
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
         let patience = Patience { tries: 2, first_pause: Duration::from_millis(1), ..Patience::default() };
@@ -53,7 +67,8 @@ impl Scene {
         let scene = Scene {
             runtime,
             objects,
-            stops,
+            refused,
+            refusals,
             repo,
             job: JobName::new("job")?,
             directory: tempfile::tempdir().expect("a temporary directory"),
@@ -64,16 +79,57 @@ impl Scene {
         }
         store.flush()?;
         let worker = scene.worker()?.keep_copies(&scene.pool("kept")?);
-        let mut epoch = scene.runtime.block_on(Epoch::start(&scene.repo, &scene.job, 8, "test"))?;
-        let barrier = scene.runtime.block_on(epoch.begin())?;
-        let (claim, _) = scene.runtime.block_on(worker.ship(store.freeze()?, &barrier, 0))?;
-        scene.runtime.block_on(epoch.complete(&barrier, vec![claim]))?;
-        scene.runtime.block_on(worker.confirmed(barrier.checkpoint));
+        let mut epoch = scene.epoch()?;
+        let (checkpoint, _) = scene.checkpoint(&mut epoch, &worker, &mut store)?;
+        scene.runtime.block_on(worker.confirmed(checkpoint));
         Ok(scene)
+    }
+
+    fn refuse(&self, bytes_max: u64) {
+        self.refused.store(bytes_max, Ordering::SeqCst);
+    }
+
+    fn epoch(&self) -> Result<Epoch, Error> {
+        self.runtime.block_on(Epoch::start(&self.repo, &self.job, 8, "test"))
+    }
+
+    fn checkpoint(
+        &self,
+        epoch: &mut Epoch,
+        worker: &Worker,
+        store: &mut Store,
+    ) -> Result<(CheckpointId, ShipReport), Error> {
+        let barrier = self.runtime.block_on(epoch.begin())?;
+        let (claim, report) = self.runtime.block_on(worker.ship(store.freeze()?, &barrier, 0))?;
+        self.runtime.block_on(epoch.complete(&barrier, vec![claim]))?;
+        Ok((barrier.checkpoint, report))
+    }
+
+    /// Restores the newest checkpoint lazily; the end of the background is heard of.
+    fn restore_lazily(&self, pool: &LocalPool, fetcher: &Fetcher) -> Result<(Restored, Ended), Error> {
+        let (told, ended) = channel();
+        let (options, done) = (self.options(), move |result| told.send(result).unwrap());
+        let restored = restore_lazily(&self.repo, &self.job, &options, pool, fetcher, done);
+        Ok((self.runtime.block_on(restored)?.expect("there is a checkpoint"), ended))
+    }
+
+    /// Waits until the background has been refused so often that it has tried again.
+    fn wait_for_refusals(&self, ended: &Ended) {
+        for _ in 0..8 {
+            while self.refusals.recv_timeout(Duration::from_millis(10)).is_err() {
+                check_going_on(ended);
+            }
+        }
     }
 
     fn store(&self, name: &str) -> Result<Store, Error> {
         Store::options().memory(16 << 20).shape(GroupedKeys).open(self.directory.path().join(name))
+    }
+
+    /// A store that merges nothing, since that would read all of it.
+    fn still_store(&self, name: &str) -> Result<Store, Error> {
+        let env = Env::builder().fs(Arc::new(DiskFs)).memory(16 << 20).threads(0).build()?;
+        Store::options().env(&env).shape(GroupedKeys).open(self.directory.path().join(name))
     }
 
     fn worker(&self) -> Result<Worker, Error> {
@@ -90,42 +146,153 @@ impl Scene {
     }
 }
 
+fn check_going_on(ended: &Ended) {
+    let heard = ended.try_recv();
+    assert!(matches!(heard, Err(TryRecvError::Empty)), "the background goes on: {heard:?}");
+}
+
+fn check_entries(store: &Store, step: usize) -> Result<(), Error> {
+    for number in (0..ENTRIES).step_by(step) {
+        assert_eq!(store.get(&key(number))?.as_deref(), Some(&value(number)[..]), "{number}");
+    }
+    Ok(())
+}
+
+/// The background gave up at the first refusal, for good.
 #[test]
 fn a_store_serves_while_the_download_stands_still() -> Result<(), Error> {
     let scene = Scene::new()?;
-    scene.stops.store(true, Ordering::SeqCst);
-    let (_, before) = scene.objects.traffic();
+    scene.refuse(BACKGROUND);
     let fetcher = Fetcher::start(2)?;
-    let pool = scene.pool("local")?;
-    let (told, ended) = std::sync::mpsc::channel();
-    let done = move |result| told.send(result).unwrap();
-    let options = scene.options();
-    let restored = restore_lazily(&scene.repo, &scene.job, &options, &pool, &fetcher, done);
-    let restored = scene.runtime.block_on(restored)?.expect("there is a checkpoint");
-    let mut store = scene.store("new")?;
+    let (_, before) = scene.objects.traffic();
+    let (restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    scene.wait_for_refusals(&ended);
+    let progress = fetcher.progress();
+    assert!(progress.failures() > 1 && progress.here_bytes() * 5 < progress.total_bytes(), "{progress:?}");
+    assert_eq!(progress.last_failure().unwrap().kind(), ErrorKind::Retry);
+    let mut store = scene.still_store("new")?;
     restored.adopt(&mut store)?;
     assert_eq!(store.get(&key(4711))?.as_deref(), Some(&value(4711)[..]));
     let (_, after) = scene.objects.traffic();
     let total = restored.plan.parcel_bytes();
     assert!(total > 9_000_000 && (after - before) * 5 < total, "{} of {total} bytes were read", after - before);
-    assert_eq!(ended.recv().unwrap().unwrap_err().kind(), ErrorKind::Retry, "the background has given up");
     // Readers go on by themselves.
-    for number in (0..ENTRIES).step_by(97) {
-        assert_eq!(store.get(&key(number))?.as_deref(), Some(&value(number)[..]), "{number}");
-    }
+    check_entries(&store, 970)?;
+    scene.refuse(u64::MAX);
+    ended.recv().unwrap()?;
+    assert_eq!(progress.here_bytes(), progress.total_bytes());
+    check_entries(&store, 97)?;
+    assert!(!scene.objects.paths().iter().any(|path| path.contains("/leases/")), "the lease of the restore has ended");
     Ok(())
+}
+
+/// The background had given up, so that the files never became complete, and the lease stayed.
+#[test]
+fn what_readers_have_brought_as_a_whole_is_settled() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.refuse(BACKGROUND);
+    let fetcher = Fetcher::start(2)?;
+    let pool = scene.pool("local")?;
+    let (restored, ended) = scene.restore_lazily(&pool, &fetcher)?;
+    let mut store = scene.still_store("new")?;
+    restored.adopt(&mut store)?;
+    let runs: Vec<_> = restored.plan.runs.iter().map(|run| pool.path(run.parcel.run)).collect();
+    let run = store.freeze()?.wait()?;
+    for tile in run.tiles() {
+        tile.slices.iter().try_for_each(|slice| slice.run.verify())?;
+    }
+    ended.recv().unwrap()?;
+    assert_eq!(scene.refused.load(Ordering::SeqCst), BACKGROUND, "not one large read was served");
+    assert!(!runs.is_empty() && runs.iter().all(|run| run.exists()), "{runs:?}");
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_makes_the_background_wait() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.refuse(BACKGROUND);
+    let fetcher = Fetcher::start(2)?;
+    let disk = FaultFs::new(Arc::new(DiskFs));
+    let pool = LocalPool::open(Arc::new(disk.clone()), scene.directory.path().join("local"))?;
+    let (restored, ended) = scene.restore_lazily(&pool, &fetcher)?;
+    disk.set_plan(Some(FaultPlan { fault: Fault::NoSpace, when: FaultWhen::FromNth(0) }));
+    scene.refuse(u64::MAX);
+    let progress = fetcher.progress();
+    while disk.injected() < 3 || progress.last_failure().is_none_or(|error| error.kind() != ErrorKind::Full) {
+        check_going_on(&ended);
+        std::thread::yield_now();
+    }
+    disk.set_plan(None);
+    ended.recv().unwrap()?;
+    let mut store = scene.store("new")?;
+    restored.adopt(&mut store)?;
+    check_entries(&store, 97)
+}
+
+#[test]
+fn damage_ends_the_background() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    let parcel = scene.objects.paths().into_iter().find(|path| path.ends_with(".parcel")).expect("it was shipped");
+    let mut bytes = scene.objects.bytes(&parcel).expect("it is there").to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    scene.objects.overwrite(&parcel, bytes.into());
+    let fetcher = Fetcher::start(2)?;
+    let (_restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    assert_eq!(ended.recv().unwrap().unwrap_err().kind(), ErrorKind::Damaged);
+    assert!(scene.objects.paths().iter().any(|path| path.contains("/leases/")), "nothing else keeps what is missing");
+    Ok(())
+}
+
+/// The base of the first checkpoint after a lazy restore had expired. So everything had to be uploaded, and what was not here
+/// yet "is no file of the store": each checkpoint failed, until the download had ended and merges had rewritten all of it.
+#[test]
+fn what_is_still_being_fetched_can_be_uploaded() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    let first = scene.options();
+    let mut chain = scene.runtime.block_on(Chain::read(&scene.repo, &scene.job))?;
+    let (slot, old) = chain.state().newest().map(|(slot, old)| (slot, old.checkpoint)).expect("it was completed");
+    scene.refuse(2 << 20);
+    let fetcher = Fetcher::start(2)?;
+    let (restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    let mut store = scene.still_store("new")?;
+    let worker = scene.worker()?;
+    worker.restored(restored.checkpoint, restored.adopt(&mut store)?);
+    store.put(&key(17), b"new")?;
+
+    // Another one completes a checkpoint, so that the old one is not the newest and may expire.
+    let mut epoch = scene.epoch()?;
+    let pool = scene.pool("kept")?;
+    let copied = scene.runtime.block_on(restore(&scene.repo, &scene.job, &first, &pool))?.expect("it exists");
+    let (other, mut other_store) = (scene.worker()?, scene.store("other")?);
+    other.restored(copied.checkpoint, copied.adopt(&mut other_store)?);
+    epoch.build_upon(old)?;
+    scene.checkpoint(&mut epoch, &other, &mut other_store)?;
+
+    let mut epoch = scene.epoch()?;
+    epoch.build_upon(old)?;
+    scene.runtime.block_on(chain.expire(vec![slot], "a test said so"))?.expect("it is not the newest");
+    let progress = fetcher.progress();
+    assert!(progress.here_bytes() * 2 < progress.total_bytes(), "most of it is not here: {progress:?}");
+    let (checkpoint, report) = scene.checkpoint(&mut epoch, &worker, &mut store)?;
+    assert!(report.uploaded_bytes > 9_000_000, "nothing is known to be in the repo: {report:?}");
+    scene.refuse(u64::MAX);
+    ended.recv().unwrap()?;
+
+    let options = RestoreOptions { start: Start::At(checkpoint), ..scene.options() };
+    let again = scene.runtime.block_on(restore(&scene.repo, &scene.job, &options, &scene.pool("again")?))?;
+    let mut again_store = scene.store("again-state")?;
+    again.expect("it exists").adopt(&mut again_store)?;
+    assert_eq!(again_store.get(&key(17))?.as_deref(), Some(&b"new"[..]));
+    again_store.put(&key(17), &value(17))?;
+    check_entries(&again_store, 1)
 }
 
 #[test]
 fn a_lazy_restore_ends_whole_and_its_checkpoint_ships_only_what_is_new() -> Result<(), Error> {
     let scene = Scene::new()?;
     let fetcher = Fetcher::start(2)?;
-    let pool = scene.pool("local")?;
-    let (told, ended) = std::sync::mpsc::channel();
-    let done = move |result| told.send(result).unwrap();
-    let options = scene.options();
-    let restored = restore_lazily(&scene.repo, &scene.job, &options, &pool, &fetcher, done);
-    let restored = scene.runtime.block_on(restored)?.expect("there is a checkpoint");
+    let (restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
     let mut store = scene.store("new")?;
     let worker = scene.worker()?;
     worker.restored(restored.checkpoint, restored.adopt(&mut store)?);
@@ -173,7 +340,7 @@ fn a_restore_on_the_same_machine_reads_manifests_alone() -> Result<(), Error> {
 #[test]
 fn a_reader_without_a_fetcher_is_told() -> Result<(), Error> {
     let scene = Scene::new()?;
-    scene.stops.store(true, Ordering::SeqCst);
+    scene.refuse(BACKGROUND);
     let fetcher = Fetcher::start(1)?;
     let options = scene.options();
     let pool = scene.pool("local")?;

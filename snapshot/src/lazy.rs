@@ -6,12 +6,14 @@
 //! ```
 //!
 //! A [`LazyRun`] is a [`Source`]: the store opens it as any run, reads its footer and directory, and serves. What is read first is
-//! fetched first: a fetcher's background work waits while somebody waits for a chunk. When every chunk is here and the digest of
-//! the whole agrees, the file gets the run's name in the pool.
+//! fetched first: a fetcher's background work waits while somebody waits for a chunk. When every chunk is here, whoever brought
+//! it, and the digest of the whole agrees, the file gets the run's name in the pool. Trouble that may pass, of the network or
+//! for want of room, makes the background pause and go on, for as long as its fetcher lives.
 //!
 //! `ensure` blocks the thread that calls it, on a condition and never on a runtime; requests are made by the fetcher's own
 //! threads. From any thread. One lock a run, held for bookkeeping and never over a request or a file.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -56,6 +58,8 @@ pub struct Progress {
     total_bytes: AtomicU64,
     here_bytes: AtomicU64,
     fetched_parcel_bytes: AtomicU64,
+    failures: AtomicU64,
+    last_failure: Mutex<Option<Error>>,
 }
 
 impl Progress {
@@ -72,6 +76,21 @@ impl Progress {
     /// Bytes that went over the network.
     pub fn fetched_parcel_bytes(&self) -> u64 {
         self.fetched_parcel_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How often the background has failed, paused, and gone on.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Why it failed last.
+    pub fn last_failure(&self) -> Option<Error> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note_failure(&self, error: &Error) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -126,13 +145,32 @@ impl Fetcher {
         }))
     }
 
-    /// Fetches all of `runs` in the background, one after the other; `done` hears of the end.
+    /// Fetches all of `runs` in the background, one after the other; `done` hears of the end. What may pass is tried again for
+    /// as long as this fetcher lives; meanwhile the other runs have their turn, and readers bring what they need.
     pub(crate) fn fetch_rest(&self, runs: Vec<Arc<LazyRun>>, done: impl FnOnce(Result<()>) + Send + 'static) {
+        let shared = Arc::clone(&self.shared);
         self.handle().spawn(async move {
             let mut result = Ok(());
-            for run in runs {
-                let fetched = run.fetch_all().await;
-                result = result.and(fetched);
+            let mut runs = VecDeque::from(runs);
+            let mut failures: u32 = 0;
+            while let Some(run) = runs.pop_front() {
+                let missing = run.state().missing;
+                let fetched = run.fetch_missing().await;
+                match fetched {
+                    Ok(()) => {
+                        failures = 0;
+                        // Not again when it fails: whether a failed sync has lost something can not be asked a second time.
+                        result = result.and(run.settle_off_thread().await);
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
+                        let is_further = run.state().missing < missing;
+                        failures = if is_further { 1 } else { failures.saturating_add(1) };
+                        shared.progress.note_failure(&error);
+                        runs.push_back(Arc::clone(&run));
+                        run.shipped.repo().pause(failures).await;
+                    }
+                    Err(error) => result = result.and(Err(error)),
+                }
             }
             done(result);
         });
@@ -249,12 +287,13 @@ impl LazyRun {
         written.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing fetched chunks: {cause}")))?
     }
 
-    /// Fetches whatever is missing, verifies the whole, and gives the file its name.
-    async fn fetch_all(self: &Arc<Self>) -> Result<()> {
+    /// Fetches whatever is missing.
+    async fn fetch_missing(self: &Arc<Self>) -> Result<()> {
         let count = chunk_count(self.run.bytes);
         let mut next = 0;
         while let Some(first) = self.first_missing(next..count) {
-            let chunks = first..count.min(first + BACKGROUND_CHUNKS);
+            let limit = count.min(first + BACKGROUND_CHUNKS);
+            let chunks = first..(first..limit).find(|chunk| self.is_here(*chunk)).unwrap_or(limit);
             let permit = self.shared.background.acquire().await;
             while self.shared.waiting.load(Ordering::Acquire) > 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -263,6 +302,10 @@ impl LazyRun {
             drop(permit);
             next = chunks.end;
         }
+        Ok(())
+    }
+
+    async fn settle_off_thread(self: &Arc<Self>) -> Result<()> {
         let run = Arc::clone(self);
         let verified = tokio::task::spawn_blocking(move || run.settle()).await;
         verified.map_err(|cause| Error::new(ErrorKind::Bug, format!("verifying a fetched run: {cause}")))?

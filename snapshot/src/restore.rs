@@ -109,7 +109,8 @@ async fn fetch(
 /// [adopted](Restored::adopt) it. `None` for [`Start::LatestOrEmpty`] where there is no checkpoint.
 ///
 /// The lease ends with the last chunk. `done` hears of that, or of why the background gave up: reads go on asking then, and the
-/// lease stays, to be declared void when the store is given up.
+/// lease stays, to be declared void when the store is given up. It gives up for what is wrong with an object or the disk;
+/// trouble that may pass it sits out, which [`Progress`](crate::Progress) tells.
 ///
 /// # Errors
 /// As [`restore`].

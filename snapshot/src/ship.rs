@@ -94,10 +94,11 @@ pub(crate) async fn upload_runs(
 }
 
 async fn upload_run(repo: &Repo, job: &JobName, fs: &Arc<dyn Fs>, run: &RunRef, level: i32) -> Result<ClaimedRun> {
-    let path = run.path().ok_or_else(|| {
-        Error::new(ErrorKind::Bug, format!("run {} is no file of the store, and in no confirmed checkpoint", run.id()))
-    })?;
-    let source = fs.open(path, ReadMode::Pread)?;
+    let source = match run.path() {
+        Some(path) => fs.open(path, ReadMode::Pread)?,
+        // It came with a lazy restore, and what it was restored from has expired: its lease keeps it while it is fetched.
+        None => Arc::clone(run.source()),
+    };
     let parcel = ParcelName { run: run.id(), upload: Upload(repo.ambient().random() as u32) };
     let name = ObjectName::Parcel(job.clone(), parcel);
     let uploaded = repo
@@ -146,6 +147,7 @@ impl Batches {
         let mut out = Vec::new();
         let mut chunk = vec![0; CHUNK_BYTES as usize];
         let end = bytes.min(self.offset + BATCH_BYTES);
+        self.source.ensure(self.offset..end)?;
         while self.offset < end {
             let length = (bytes - self.offset).min(CHUNK_BYTES) as usize;
             self.source.read_exact_at(&mut chunk[..length], self.offset)?;

@@ -210,6 +210,11 @@ impl Run {
         self.bytes
     }
 
+    /// What its bytes are read through.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
     /// Whether every byte is here; see [`Source::is_complete`].
     pub fn is_complete(&self) -> bool {
         self.was_complete || self.source.is_complete()

@@ -10,6 +10,7 @@ use super::{Core, Store};
 use crate::codec::RunId;
 use crate::entry::Clocks;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Source;
 use crate::key::KeyRange;
 use crate::version::RunFile;
 use crate::view::{FrozenCell, FrozenState, View};
@@ -241,9 +242,15 @@ impl RunRef {
         &self.0.digest
     }
 
-    /// Its local file; `None` while it is read from a foreign source.
+    /// Its local file; `None` while it is read from a foreign source, which [`RunRef::source`] gives.
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
+    }
+
+    /// What its bytes are read through, wherever they are. Bytes of a run that is being fetched are there only when
+    /// [`Source::ensure`] has been asked for them.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        self.0.source()
     }
 
     /// Bytes of its entries in `range`, by its directory and, at the edges, its indexes; `None` when nothing at all is inside,

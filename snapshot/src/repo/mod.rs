@@ -334,7 +334,7 @@ impl Repo {
     }
 
     /// Waits behind the `failures`-th failure: a random part of a time that doubles, so that workers do not come back at once.
-    async fn pause(&self, failures: u32) {
+    pub(crate) async fn pause(&self, failures: u32) {
         let full = self.0.patience.first_pause.saturating_mul(1 << (failures - 1).min(16)).min(PAUSE_MAX);
         let part = 0.5 + (self.ambient().random() % 1024) as f64 / 2048.0;
         self.0.ambient.sleep(full.mul_f64(part)).await;
