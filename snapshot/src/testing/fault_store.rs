@@ -4,86 +4,27 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+
+use super::fault::{Choose, ObjectFault, Operation, Request};
+use super::fault_parts::{FaultParts, Unfinished, no_such_upload};
 
 /// How often a slow change is asked before it happens.
 const SLOW_POLLS: u32 = 3;
 
-/// A way for a request to go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectFault {
-    /// It fails and nothing has happened.
-    FailBefore,
-    /// It fails though it has happened.
-    FailAfter,
-    /// It is never answered, and nothing has happened.
-    Hang,
-    /// It has happened and is never answered.
-    HangAfter,
-    /// It succeeds when it has been asked for its answer some times.
-    Slow,
-    /// A body ends early, which the reader is told.
-    CutBody,
-    /// A body ends early, and looks complete.
-    ShortBody,
-    /// A bit of a body is wrong.
-    WrongBytes,
-    /// A listing misses what was written last.
-    StaleList,
-}
-
-/// What is asked of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// To write an object, whatever was there.
-    Put,
-    /// To create an object.
-    Create,
-    /// To start an upload in parts.
-    StartParts,
-    /// To take a part.
-    Part,
-    /// To make an object of the parts.
-    CompleteParts,
-    /// To give the parts up.
-    AbortParts,
-    /// To read an object or a part of it.
-    Get,
-    /// To look at an object.
-    Head,
-    /// To list objects.
-    List,
-    /// To delete an object.
-    Delete,
-}
-
-/// A request, when a fault is chosen for it.
-#[derive(Clone, Debug)]
-pub struct Request<'a> {
-    /// How many requests came before it.
-    pub index: u64,
-    /// What is asked.
-    pub operation: Operation,
-    /// About which object or prefix.
-    pub path: &'a str,
-    /// Which bytes of it.
-    pub range: Option<Range<u64>>,
-    /// A random number.
-    pub random: u64,
-}
-
-/// Chooses how a request goes wrong, if it does.
-pub type Choose = dyn FnMut(&Request<'_>) -> Option<ObjectFault> + Send;
+/// How often the reader of a slow listing asks in vain for each entry: a [`TestAmbient`](super::TestAmbient) bears one such wait in a
+/// request, and no second one.
+const SLOW_PAGE_POLLS: u32 = 2;
 
 /// Is told of an object that was written: its path, and its bytes.
 pub type Witness = dyn Fn(&str, &PutPayload) + Send + Sync;
@@ -110,8 +51,21 @@ struct State {
     /// When each object was written, and by which mutation.
     written: BTreeMap<String, (u64, u64)>,
     mutations: u64,
+    /// Uploads in parts, by number.
+    unfinished: BTreeMap<u64, Unfinished>,
+    uploads: u64,
+    late: Late,
     bytes_up: u64,
     bytes_down: u64,
+}
+
+/// Requests that wait on their way.
+#[derive(Default)]
+struct Late {
+    waiting: usize,
+    /// How often all that waited were let go.
+    releases: u64,
+    wakers: Vec<Waker>,
 }
 
 impl Default for FaultStore {
@@ -131,6 +85,9 @@ impl FaultStore {
             now_ms: 1_000,
             written: BTreeMap::new(),
             mutations: 0,
+            unfinished: BTreeMap::new(),
+            uploads: 0,
+            late: Late::default(),
             bytes_up: 0,
             bytes_down: 0,
         };
@@ -187,6 +144,23 @@ impl FaultStore {
         self.state().written.keys().cloned().collect()
     }
 
+    /// Paths of the uploads in parts that were neither completed nor aborted, without a request.
+    pub fn unfinished(&self) -> Vec<String> {
+        self.state().unfinished.values().map(|upload| upload.path.clone()).collect()
+    }
+
+    /// How many requests are [late](ObjectFault::Late).
+    pub fn late(&self) -> usize {
+        self.state().late.waiting
+    }
+
+    /// Lets all requests go that are late.
+    pub fn let_go(&self) {
+        let late = std::mem::take(&mut self.state().late);
+        self.state().late.releases = late.releases + 1;
+        late.wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// The bytes of an object, without a request.
     pub fn bytes(&self, path: &str) -> Option<Bytes> {
         let result = self.inner.get(&Path::from(path)).now_or_never()?.ok()?;
@@ -235,22 +209,76 @@ impl FaultStore {
         meta
     }
 
+    /// Waits until all that are late are let go.
+    async fn be_late(&self) {
+        let releases = {
+            let mut state = self.state();
+            state.late.waiting += 1;
+            state.late.releases
+        };
+        let released = std::future::poll_fn(|context| {
+            let late = &mut self.state().late;
+            if late.releases != releases {
+                return Poll::Ready(());
+            }
+            late.wakers.push(context.waker().clone());
+            Poll::Pending
+        });
+        released.await;
+    }
+
     /// Answers a request that changes something.
-    async fn change<T>(&self, operation: Operation, path: &str, change: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn change<T, F>(&self, operation: Operation, path: &str, change: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let fault = self.fault(operation, path);
         match fault {
             Some(ObjectFault::FailBefore) => return Err(injected("before")),
             Some(ObjectFault::Hang) => return std::future::pending().await,
+            Some(ObjectFault::Late) => self.be_late().await,
             Some(ObjectFault::Slow) => polls(SLOW_POLLS).await,
             _ => {}
         }
-        let done = change.await;
+        let mut done = change().await;
+        if fault == Some(ObjectFault::Twice) && done.is_ok() {
+            done = change().await;
+        }
         (self.switch)();
         match fault {
             Some(ObjectFault::FailAfter) => Err(injected("after")),
             Some(ObjectFault::HangAfter) => std::future::pending().await,
             _ => done,
         }
+    }
+
+    pub(super) fn take_part(&self, upload: u64, number: usize, part: PutPayload) -> Result<()> {
+        let mut state = self.state();
+        let unfinished = state.unfinished.get_mut(&upload).ok_or_else(|| no_such_upload("a part"))?;
+        unfinished.take_part(number, part);
+        Ok(())
+    }
+
+    /// Makes an object of the first `count` parts of an upload, whatever has its name.
+    pub(super) async fn complete_parts(&self, upload: u64, count: usize) -> Result<PutResult> {
+        let (path, object) = {
+            let state = self.state();
+            let unfinished = state.unfinished.get(&upload).ok_or_else(|| no_such_upload("a completion"))?;
+            let object = unfinished.object(count).ok_or_else(|| Error::Generic {
+                store: "fault",
+                source: format!("a part of {} has not arrived", unfinished.path).into(),
+            })?;
+            (Path::from(unfinished.path.as_str()), object)
+        };
+        let done = self.inner.put(&path, object.clone()).await?;
+        self.state().unfinished.remove(&upload);
+        self.wrote(&path, object.content_length() as u64);
+        (self.witness)(path.as_ref(), &object);
+        Ok(done)
+    }
+
+    pub(super) fn abort_parts(&self, upload: u64) -> Result<()> {
+        self.state().unfinished.remove(&upload).map(drop).ok_or_else(|| no_such_upload("an abort"))
     }
 
     fn listing(&self, fault: Option<ObjectFault>, found: Vec<ObjectMeta>) -> Vec<Result<ObjectMeta>> {
@@ -275,8 +303,11 @@ impl FaultStore {
         let found = async move {
             let fault = store.fault(Operation::List, &prefix);
             match fault {
-                Some(ObjectFault::FailBefore | ObjectFault::FailAfter) => return vec![Err(injected("listing"))],
+                Some(ObjectFault::FailBefore | ObjectFault::FailAfter) => {
+                    return futures_util::stream::iter(vec![Err(injected("listing"))]).boxed();
+                }
                 Some(ObjectFault::Hang | ObjectFault::HangAfter) => return std::future::pending().await,
+                Some(ObjectFault::Late) => store.be_late().await,
                 _ => {}
             }
             let found: Vec<Result<ObjectMeta>> = list(&store.inner).collect().await;
@@ -284,13 +315,18 @@ impl FaultStore {
             let listing = found.map(|found| store.listing(fault, found));
             (store.switch)();
             let mut listing = listing.unwrap_or_else(|error| vec![Err(error)]);
-            if fault == Some(ObjectFault::CutBody) {
+            if matches!(fault, Some(ObjectFault::CutBody | ObjectFault::StalledBody)) {
                 listing.truncate(listing.len() / 2);
-                listing.push(Err(injected("listing")));
             }
-            listing
+            match fault {
+                Some(ObjectFault::CutBody) => listing.push(Err(injected("listing"))),
+                Some(ObjectFault::StalledBody) => return stalled(listing).boxed(),
+                Some(ObjectFault::SlowBody) => return slow(listing, SLOW_PAGE_POLLS).boxed(),
+                _ => {}
+            }
+            futures_util::stream::iter(listing).boxed()
         };
-        found.map(futures_util::stream::iter).flatten_stream().boxed()
+        found.flatten_stream().boxed()
     }
 }
 
@@ -319,25 +355,27 @@ impl ObjectStore for FaultStore {
         if creates && self.ignores_conditions {
             options.mode = PutMode::Overwrite;
         }
-        let (bytes, written) = (payload.content_length() as u64, payload.clone());
         let operation = if creates { Operation::Create } else { Operation::Put };
-        let put = async {
-            let done = self.inner.put_opts(location, payload, options).await?;
-            self.wrote(location, bytes);
-            (self.witness)(location.as_ref(), &written);
+        let (payload, options) = (&payload, &options);
+        let put = || async move {
+            let done = self.inner.put_opts(location, payload.clone(), options.clone()).await?;
+            self.wrote(location, payload.content_length() as u64);
+            (self.witness)(location.as_ref(), payload);
             Ok(done)
         };
         self.change(operation, location.as_ref(), put).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        let start = self.inner.put_multipart_opts(location, options);
-        let inner = self.change(Operation::StartParts, location.as_ref(), start).await?;
-        Ok(Box::new(FaultParts { store: self.clone(), location: location.clone(), inner, bytes: 0 }))
+    async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        let start = || async move {
+            let mut state = self.state();
+            state.uploads += 1;
+            let upload = state.uploads;
+            state.unfinished.insert(upload, Unfinished::new(location.to_string()));
+            Ok(upload)
+        };
+        let upload = self.change(Operation::StartParts, location.as_ref(), start).await?;
+        Ok(Box::new(FaultParts { store: self.clone(), location: location.clone(), upload, count: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -350,6 +388,7 @@ impl ObjectStore for FaultStore {
         match fault {
             Some(ObjectFault::FailBefore | ObjectFault::FailAfter) => return Err(injected("read")),
             Some(ObjectFault::Hang | ObjectFault::HangAfter) => return std::future::pending().await,
+            Some(ObjectFault::Late) => self.be_late().await,
             _ => {}
         }
         let is_head = options.head;
@@ -358,8 +397,7 @@ impl ObjectStore for FaultStore {
         let (meta, range, attributes) = (self.dated(found.meta.clone()), found.range.clone(), found.attributes.clone());
         let bytes = if is_head { Bytes::new() } else { found.bytes().await? };
         self.state().bytes_down += bytes.len() as u64;
-        let pieces = damaged_body(bytes, fault, self.state().random);
-        let payload = GetResultPayload::Stream(futures_util::stream::iter(pieces).boxed());
+        let payload = GetResultPayload::Stream(body(bytes, fault, self.state().random));
         Ok(GetResult { payload, meta, range, attributes, extensions: Default::default() })
     }
 
@@ -377,13 +415,11 @@ impl ObjectStore for FaultStore {
             let store = store.clone();
             async move {
                 let location = location?;
-                let delete = async {
-                    let known = store.state().written.remove(location.as_ref());
-                    known.ok_or_else(|| Error::NotFound {
-                        path: location.to_string(),
-                        source: "no such object".into(),
-                    })?;
-                    store.inner.delete(&location).await
+                let (from, path) = (&store, &location);
+                let delete = || async move {
+                    let known = from.state().written.remove(path.as_ref());
+                    known.ok_or_else(|| Error::NotFound { path: path.to_string(), source: "no such object".into() })?;
+                    from.inner.delete(path).await
                 };
                 store.change(Operation::Delete, location.as_ref(), delete).await?;
                 Ok(location)
@@ -411,11 +447,14 @@ impl ObjectStore for FaultStore {
     }
 }
 
-fn damaged_body(bytes: Bytes, fault: Option<ObjectFault>, random: u64) -> Vec<Result<Bytes>> {
+/// A body as it is delivered.
+fn body(bytes: Bytes, fault: Option<ObjectFault>, random: u64) -> BoxStream<'static, Result<Bytes>> {
     let half = bytes.len() / 2;
-    match fault {
+    let pieces = match fault {
         Some(ObjectFault::CutBody) => vec![Ok(bytes.slice(..half)), Err(injected("body"))],
         Some(ObjectFault::ShortBody) => vec![Ok(bytes.slice(..half))],
+        Some(ObjectFault::StalledBody) => return stalled(vec![Ok(bytes.slice(..half))]).boxed(),
+        Some(ObjectFault::SlowBody) => return slow(vec![Ok(bytes.slice(..half)), Ok(bytes.slice(half..))], 1).boxed(),
         Some(ObjectFault::WrongBytes) if !bytes.is_empty() => {
             let mut wrong = bytes.to_vec();
             let index = (random >> 8) as usize % wrong.len();
@@ -423,40 +462,30 @@ fn damaged_body(bytes: Bytes, fault: Option<ObjectFault>, random: u64) -> Vec<Re
             vec![Ok(wrong.into())]
         }
         _ => vec![Ok(bytes)],
-    }
+    };
+    futures_util::stream::iter(pieces).boxed()
 }
 
-/// An upload in parts that fails as asked.
-#[derive(Debug)]
-struct FaultParts {
-    store: FaultStore,
-    location: Path,
-    inner: Box<dyn MultipartUpload>,
-    bytes: u64,
+/// These, and then nothing, without an end.
+fn stalled<T>(first: Vec<T>) -> impl Stream<Item = T> {
+    futures_util::stream::iter(first).chain(futures_util::stream::pending())
 }
 
-#[async_trait::async_trait]
-impl MultipartUpload for FaultParts {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.bytes += data.content_length() as u64;
-        let (store, location, part) = (self.store.clone(), self.location.clone(), self.inner.put_part(data));
-        async move { store.change(Operation::Part, location.as_ref(), part).await }.boxed()
-    }
-
-    async fn complete(&mut self) -> Result<PutResult> {
-        let (store, location, bytes) = (self.store.clone(), self.location.clone(), self.bytes);
-        let complete = async {
-            let done = self.inner.complete().await?;
-            store.wrote(&location, bytes);
-            Ok(done)
-        };
-        store.change(Operation::CompleteParts, location.as_ref(), complete).await
-    }
-
-    async fn abort(&mut self) -> Result<()> {
-        let (store, location) = (self.store.clone(), self.location.clone());
-        store.change(Operation::AbortParts, location.as_ref(), self.inner.abort()).await
-    }
+/// These, each after so many polls in vain.
+fn slow<T>(items: Vec<T>, polls: u32) -> impl Stream<Item = T> {
+    futures_util::stream::iter(items).then(move |item| async move {
+        let mut left = polls;
+        let wait = std::future::poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        wait.await;
+        item
+    })
 }
 
 impl fmt::Display for FaultStore {

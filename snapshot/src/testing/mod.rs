@@ -1,5 +1,7 @@
 //! What tests need: an object store that fails as asked, time that they own, and seeded bugs.
 
+mod fault;
+mod fault_parts;
 mod fault_store;
 mod parts;
 
@@ -12,7 +14,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use self::fault_store::{Choose, FaultStore, ObjectFault, Operation, Request, Witness};
+pub use self::fault::{Choose, ObjectFault, Operation, Request};
+pub use self::fault_store::{FaultStore, Witness};
 pub use self::parts::{ShipScene, decode_parcel, encode_parcel};
 use crate::repo::Ambient;
 pub use crate::seeded::{Bug, seed_bug};
@@ -23,6 +26,22 @@ pub use crate::seeded::{Bug, seed_bug};
 /// `Damaged` or `Fix`, as a reading of the chain does.
 pub fn read_slot(bytes: &[u8]) -> crate::Result<crate::Slot> {
     crate::manifest::read(bytes, "slot")
+}
+
+/// Reads the bytes of a claim.
+///
+/// # Errors
+/// `Damaged` or `Fix`, as a restore does.
+pub fn read_claim(bytes: &[u8]) -> crate::Result<crate::Claim> {
+    crate::manifest::read(bytes, "claim")
+}
+
+/// Reads the bytes of a lease.
+///
+/// # Errors
+/// `Damaged` or `Fix`, as a collection does.
+pub fn read_lease(bytes: &[u8]) -> crate::Result<crate::Lease> {
+    crate::manifest::read(bytes, "lease")
 }
 
 /// How often a sleep is asked before it is over: what does not hang is done by then.
