@@ -15,5 +15,6 @@ mod model;
 mod ownership;
 mod regressions;
 mod repos;
+mod requests;
 mod scripts;
 mod tidy;

@@ -1,7 +1,8 @@
-//! Bugs that the tests of jobs must find. A program of its own: a bug is seeded for the whole process.
+//! Bugs that the tests of jobs must find. A program of its own, with one test: a bug is seeded for the whole process.
 
-use bedload_snapshot::testing::{Bug, seed_bug};
+use bedload_snapshot::testing::{Bug, ObjectFault, seed_bug};
 use tests::jobs::{JobOptions, run_job};
+use tests::requests::{Lasts, Plan, RequestTally, Script};
 
 #[test]
 fn seeded_bugs_of_checkpoints_are_found() {
@@ -10,6 +11,19 @@ fn seeded_bugs_of_checkpoints_are_found() {
         let options = JobOptions { operations: 60, key_groups: 128, fault_one_in: 0 };
         let found = (1..100).find(|seed| run_job(*seed, options).is_err());
         seed_bug(None);
+        assert!(found.is_some(), "{bug:?} went unnoticed");
+    }
+    let plan = Plan::new(Script::Small, 7).expect("nothing fails");
+    for (bug, fault, lasts) in [
+        (Bug::FailuresBelieved, ObjectFault::Twice, Lasts::Once),
+        (Bug::CutListingsBelieved, ObjectFault::CutBody, Lasts::Once),
+        (Bug::PatienceForgotten, ObjectFault::FailBefore, Lasts::SameOperation),
+    ] {
+        let cases = plan.cases(lasts).into_iter().filter(|case| case.fault == fault);
+        seed_bug(Some(bug));
+        let found = cases.map(|case| plan.run(case, &mut RequestTally::default())).find_map(Result::err);
+        seed_bug(None);
+        println!("{bug:?}: {found:?}");
         assert!(found.is_some(), "{bug:?} went unnoticed");
     }
 }

@@ -11,6 +11,12 @@ pub enum Bug {
     DeltaLost = 3,
     /// A collection takes what is being uploaded for garbage.
     YoungDeleted = 4,
+    /// A creation that fails has not happened, and an object that is there is somebody else's.
+    FailuresBelieved = 5,
+    /// A listing that fails on the way is whole.
+    CutListingsBelieved = 6,
+    /// A request is made four times as often as it may be.
+    PatienceForgotten = 7,
 }
 
 #[cfg(any(test, feature = "testing"))]

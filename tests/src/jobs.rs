@@ -7,10 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bedload_lsm::fs::{Fs, MemoryFs};
-use bedload_lsm::{Env, Store, Time, Tuning};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
 use bedload_snapshot::{
     Chain, CheckpointId, CollectOptions, CopyInto, CopyOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups,
@@ -19,22 +17,11 @@ use bedload_snapshot::{
 };
 use tokio::runtime::Runtime;
 
-use crate::{GroupedKeys, Random};
+use crate::Random;
+use crate::member::{Member, State, open_stepped};
 
 /// How old an object must be to be collected.
 const GRACE_MS: u64 = 40_000;
-
-/// What a job's state holds.
-pub type State = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// Time stands still: nothing in a driven store may depend on it.
-struct Still;
-
-impl Time for Still {
-    fn now(&self) -> Duration {
-        Duration::ZERO
-    }
-}
 
 /// How a history runs.
 #[derive(Clone, Copy, Debug)]
@@ -126,13 +113,6 @@ struct Job {
     tally: JobTally,
 }
 
-/// A worker and its machine.
-struct Member {
-    store: Store,
-    env: Env,
-    worker: Worker,
-}
-
 fn unexpected(error: &Error) -> String {
     format!("unexpected error ({:?}): {error}", error.kind())
 }
@@ -207,29 +187,6 @@ impl Job {
         if bearable { Ok(()) } else { Err(unexpected(error)) }
     }
 
-    fn open_store(&mut self, machine: &MemoryFs) -> Checked<(Store, Env, Arc<dyn Fs>)> {
-        let fs: Arc<dyn Fs> = Arc::new(machine.clone());
-        self.openings += 1;
-        let opening = std::sync::atomic::AtomicU64::new(self.openings << 10);
-        let env = Env::builder()
-            .fs(Arc::clone(&fs))
-            .time(Arc::new(Still))
-            .threads(0)
-            .memory(256 << 10)
-            .random(move || opening.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
-            .build()
-            .map_err(|error| unexpected(&error))?;
-        let mut tuning = Tuning::default();
-        tuning.memtable_bytes = 8 << 10;
-        tuning.block_bytes = 512;
-        tuning.section_bytes = 1 << 10;
-        tuning.tile_bytes_max = 16 << 10;
-        tuning.fan_in = 3;
-        let store =
-            Store::options().env(&env).tuning(tuning).shape(GroupedKeys).open(format!("state-{}", self.openings));
-        Ok((store.map_err(|error| unexpected(&error))?, env, fs))
-    }
-
     /// Starts `count` workers from the newest checkpoint, under a new coordinator.
     fn start(&mut self, count: u32) -> Checked {
         self.epoch = None;
@@ -263,7 +220,7 @@ impl Job {
     fn check_workers(&mut self) -> Checked {
         let mut found = State::new();
         for member in &mut self.workers {
-            found.extend(contents(&mut member.store).map_err(|error| unexpected(&error))?);
+            found.extend(member.contents().map_err(|error| unexpected(&error))?);
         }
         if found == self.state {
             return Ok(());
@@ -302,7 +259,9 @@ impl Job {
         index: u32,
         machine: &MemoryFs,
     ) -> Checked<Option<(Member, Option<CheckpointId>)>> {
-        let (mut store, env, fs) = self.open_store(machine)?;
+        self.openings += 1;
+        let (mut store, env) = open_stepped(machine, self.openings).map_err(|error| unexpected(&error))?;
+        let fs: Arc<dyn Fs> = Arc::new(machine.clone());
         let name = WorkerName::new(&format!("w-{index}")).expect("a fine name");
         let options = self.options.ship_options();
         let pool = LocalPool::open(Arc::clone(&fs), "local").map_err(|error| unexpected(&error))?;
@@ -513,9 +472,8 @@ impl Job {
     fn work_in_background(&mut self) {
         let mut random = self.random.clone();
         for member in &self.workers {
-            for _ in 0..random.below(4) {
-                member.env.step_background(&mut || random.draw());
-            }
+            let steps = random.below(4);
+            member.work_in_background(steps, &mut random);
         }
         self.random = random;
     }
@@ -673,10 +631,6 @@ impl Job {
         let restored = self.restore(groups, Start::At(checkpoint), index, &MemoryFs::new());
         self.options.fault_one_in = faults;
         let (mut member, _) = restored?.expect("nothing fails now");
-        contents(&mut member.store).map_err(|error| unexpected(&error))
+        member.contents().map_err(|error| unexpected(&error))
     }
-}
-
-fn contents(store: &mut Store) -> Result<State, Error> {
-    store.scan(..)?.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
 }

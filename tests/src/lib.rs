@@ -7,10 +7,12 @@ mod keys;
 mod random;
 mod variants;
 
+mod member;
 mod operation;
 mod oracle;
 
 mod driver;
+pub mod scene;
 
 #[cfg(shuttle)]
 pub mod chains;
@@ -21,12 +23,14 @@ pub mod faults;
 pub mod jobs;
 pub mod kills;
 pub mod random_job;
+pub mod requests;
 #[cfg(shuttle)]
 pub mod schedules;
 mod small_job;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{GroupedKeys, TestKeys, TestRules};
+pub use member::{Member, State, open_stepped};
 pub use operation::Operation;
 pub use oracle::{Content, Oracle};
 pub use random::Random;

@@ -19,6 +19,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use url::Url;
 
+use super::upload::PART_BYTES;
 use super::{Ambient, Inner, Patience, Published, Repo, SystemAmbient};
 use crate::error::{Error, ErrorKind, Result, Secrets};
 use crate::manifest::Marker;
@@ -45,6 +46,7 @@ pub struct RepoOptions {
     ambient: Option<Arc<dyn Ambient>>,
     read_only: bool,
     allow_unfenced: bool,
+    part_bytes: Option<usize>,
 }
 
 impl RepoOptions {
@@ -73,6 +75,14 @@ impl RepoOptions {
         self
     }
 
+    /// Uploads what is this long in parts of this size, which real servers find too small, so that small tests have such
+    /// uploads.
+    #[cfg(feature = "testing")]
+    pub fn part_bytes(mut self, bytes: usize) -> RepoOptions {
+        self.part_bytes = Some(bytes.max(1));
+        self
+    }
+
     /// Opens the repo at `address`; makes one of the place when it is none yet.
     ///
     /// # Errors
@@ -96,7 +106,8 @@ impl RepoOptions {
     async fn open_place(self, place: Opened) -> Result<Repo> {
         let Opened { store, root, address, secrets, directory } = place;
         let ambient = self.ambient.unwrap_or_else(|| Arc::new(SystemAmbient::new()));
-        let repo = Repo(Arc::new(Inner { store, root, address, patience: self.patience, ambient, secrets, directory }));
+        let (patience, part_bytes) = (self.patience, self.part_bytes.unwrap_or(PART_BYTES));
+        let repo = Repo(Arc::new(Inner { store, root, address, patience, ambient, secrets, directory, part_bytes }));
         let marker = repo.read_manifest::<Marker>(&ObjectName::Marker).await?;
         if self.read_only {
             let nothing = || {

@@ -10,11 +10,11 @@ use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 
 use super::{Meta, Published, Repo};
 use crate::error::{Error, ErrorKind, Result, damaged};
-use crate::manifest::{Digest, Hex};
+use crate::manifest::{Digest, Hex, digest_of};
 use crate::names::ObjectName;
 
 /// Bytes of one part of an upload in parts: S3 takes no smaller ones than 5 MiB, and 10,000 of them at most.
-const PART_BYTES: usize = 8 << 20;
+pub(super) const PART_BYTES: usize = 8 << 20;
 
 /// How many parts are on their way at once.
 const PARTS_AT_ONCE: usize = 4;
@@ -29,8 +29,8 @@ pub(crate) struct Uploaded {
 }
 
 impl Repo {
-    /// Uploads what `source` streams, in memory of a few parts; it is asked for another stream when the upload has to be
-    /// started anew. Each stream must have the same bytes.
+    /// Uploads what `source` streams, in memory of a few parts; it is asked for another stream when an upload in parts has to
+    /// be started anew. Each stream must have the same bytes.
     ///
     /// # Errors
     /// Those of the requests and of the stream; `Bug` when another object has the name.
@@ -40,10 +40,23 @@ impl Repo {
     {
         let mut failures = 0;
         loop {
-            let error = match self.upload_once(name, source()).await {
+            let (mut stream, mut rest) = (source(), BytesMut::new());
+            let first = next_part(&mut stream, &mut rest, self.0.part_bytes).await?;
+            if first.len() < self.0.part_bytes {
+                return self.upload_whole(name, first).await;
+            }
+            // Parts replace what has their name, and cannot be told not to. Later it may be our own.
+            if failures == 0
+                && let Some(found) = self.head(name).await?
+            {
+                return Err(self.taken(name, found.bytes));
+            }
+            let mut parts = self.start_parts(name).await?;
+            let error = match self.send_parts(name, &mut parts, first, (stream, rest)).await {
                 Ok(uploaded) => return Ok(uploaded),
                 Err(error) => error,
             };
+            self.give_up(&mut parts).await;
             failures += 1;
             if error.kind() != ErrorKind::Retry || failures >= self.0.patience.tries {
                 return Err(error);
@@ -52,55 +65,42 @@ impl Repo {
         }
     }
 
-    async fn upload_once<S>(&self, name: &ObjectName, mut stream: S) -> Result<Uploaded>
+    async fn send_parts<S>(
+        &self,
+        name: &ObjectName,
+        parts: &mut Parts,
+        first: Bytes,
+        (mut stream, mut rest): (S, BytesMut),
+    ) -> Result<Uploaded>
     where
         S: Stream<Item = Result<Bytes>> + Unpin,
     {
         let mut hasher = blake3::Hasher::new();
-        let mut rest = BytesMut::new();
         let mut bytes = 0;
-        let mut first = None;
-        let mut parts = None;
-        loop {
-            let part = self.next_part(name, &mut stream, &mut rest, parts.as_mut()).await?;
+        let mut part = first;
+        // A stream that ends with a full part is followed by an empty one, which some stores refuse.
+        while !part.is_empty() {
             hasher.update(&part);
             bytes += part.len() as u64;
-            let is_last = part.len() < PART_BYTES;
-            match (&mut parts, first.take()) {
-                (None, None) if is_last => {
-                    let uploaded = Uploaded { bytes, digest: Hex(*hasher.finalize().as_bytes()) };
-                    return self.upload_whole(name, part, uploaded).await;
-                }
-                (None, None) => first = Some(part),
-                (None, Some(before)) => {
-                    let parts = parts.insert(self.start_parts(name).await?);
-                    self.add_part(name, parts, before).await?;
-                    if !part.is_empty() {
-                        self.add_part(name, parts, part).await?;
-                    }
-                }
-                // A stream that ends with a full part is followed by an empty one, which some stores refuse.
-                (Some(_), _) if part.is_empty() => {}
-                (Some(parts), _) => self.add_part(name, parts, part).await?,
-            }
-            if is_last {
-                break;
-            }
+            self.add_part(name, parts, part).await?;
+            part = self.next_part(name, (&mut stream, &mut rest), parts).await?;
         }
         let uploaded = Uploaded { bytes, digest: Hex(*hasher.finalize().as_bytes()) };
-        let parts = parts.expect("a first part that is not the last one is followed by another");
-        self.finish_parts(name, parts, uploaded).await
+        self.finish_parts(name, parts, uploaded).await?;
+        Ok(uploaded)
     }
 
-    async fn upload_whole(&self, name: &ObjectName, bytes: Bytes, uploaded: Uploaded) -> Result<Uploaded> {
+    async fn upload_whole(&self, name: &ObjectName, bytes: Bytes) -> Result<Uploaded> {
+        let uploaded = Uploaded { bytes: bytes.len() as u64, digest: digest_of(&bytes) };
         match self.publish_once(name, &bytes).await? {
             Published::Ours => Ok(uploaded),
-            Published::Theirs(found) => {
-                let message =
-                    format!("another object of {} bytes has the name of an upload; please report this", found.len());
-                Err(Error::at(ErrorKind::Bug, self.place(name), None, message))
-            }
+            Published::Theirs(found) => Err(self.taken(name, found.len() as u64)),
         }
+    }
+
+    fn taken(&self, name: &ObjectName, bytes: u64) -> Error {
+        let message = format!("another object of {bytes} bytes has the name of an upload; please report this");
+        Error::at(ErrorKind::Bug, self.place(name), None, message)
     }
 
     async fn start_parts(&self, name: &ObjectName) -> Result<Parts> {
@@ -114,7 +114,7 @@ impl Repo {
     async fn add_part(&self, name: &ObjectName, parts: &mut Parts, part: Bytes) -> Result<()> {
         while parts.on_their_way.len() >= PARTS_AT_ONCE {
             let done = parts.on_their_way.next().await.expect("some are on their way");
-            self.settle_part(name, parts, done).await?;
+            self.settle_part(name, done)?;
         }
         let request = parts.upload.put_part(PutPayload::from_bytes(part));
         let repo = self.clone();
@@ -128,34 +128,37 @@ impl Repo {
     async fn next_part<S>(
         &self,
         name: &ObjectName,
-        stream: &mut S,
-        rest: &mut BytesMut,
-        mut parts: Option<&mut Parts>,
+        (stream, rest): (&mut S, &mut BytesMut),
+        parts: &mut Parts,
     ) -> Result<Bytes>
     where
         S: Stream<Item = Result<Bytes>> + Unpin,
     {
-        let mut next = pin!(next_part(stream, rest));
-        let made = loop {
-            let Some(parts) = parts.as_mut().filter(|parts| !parts.on_their_way.is_empty()) else { break next.await };
+        let mut next = pin!(next_part(stream, rest, self.0.part_bytes));
+        while !parts.on_their_way.is_empty() {
             match select(next.as_mut(), parts.on_their_way.next()).await {
-                Either::Left((made, _)) => break made,
-                Either::Right((done, _)) => {
-                    self.settle_part(name, parts, done.expect("some are on their way")).await?;
-                }
+                Either::Left((made, _)) => return made,
+                Either::Right((done, _)) => self.settle_part(name, done.expect("some are on their way"))?,
             }
-        };
-        if let (Err(_), Some(parts)) = (&made, parts) {
-            self.give_up(parts).await;
         }
-        made
+        next.await
     }
 
     /// Takes note of what became of a part.
-    async fn settle_part(&self, name: &ObjectName, parts: &mut Parts, done: object_store::Result<()>) -> Result<()> {
-        let Err(cause) = done else { return Ok(()) };
-        self.give_up(parts).await;
-        Err(self.failed("upload a part of", name, &cause))
+    fn settle_part(&self, name: &ObjectName, done: object_store::Result<()>) -> Result<()> {
+        done.map_err(|cause| self.failed_parts("upload a part of", name, &cause))
+    }
+
+    /// The error of an upload in parts. One that the store does not know any more is started anew.
+    fn failed_parts(&self, operation: &str, name: &ObjectName, cause: &object_store::Error) -> Error {
+        if !matches!(cause, object_store::Error::NotFound { .. }) {
+            return self.failed(operation, name, cause);
+        }
+        let message = format!(
+            "{operation}: the object store has forgotten the parts; does a rule of the bucket remove unfinished uploads that are \
+             younger than an upload takes?"
+        );
+        Error::at(ErrorKind::Retry, self.place(name), None, message)
     }
 
     /// Frees what the parts take in the store, as well as that can be done.
@@ -165,21 +168,15 @@ impl Repo {
         self.limited(parts.upload.abort()).await.ok();
     }
 
-    async fn finish_parts(&self, name: &ObjectName, mut parts: Parts, uploaded: Uploaded) -> Result<Uploaded> {
+    async fn finish_parts(&self, name: &ObjectName, parts: &mut Parts, uploaded: Uploaded) -> Result<()> {
         while let Some(done) = parts.on_their_way.next().await {
-            self.settle_part(name, &mut parts, done).await?;
+            self.settle_part(name, done)?;
         }
-        let Err(cause) = self.limited(parts.upload.complete()).await else { return Ok(uploaded) };
+        let Err(cause) = self.limited(parts.upload.complete()).await else { return Ok(()) };
         // The answer may be lost and the object there.
         match self.head(name).await? {
-            Some(Meta { bytes, .. }) if bytes == uploaded.bytes => {
-                self.compare(name, uploaded).await?;
-                Ok(uploaded)
-            }
-            _ => {
-                self.give_up(&mut parts).await;
-                Err(self.failed("complete the upload of", name, &cause))
-            }
+            Some(Meta { bytes, .. }) if bytes == uploaded.bytes => self.compare(name, uploaded).await,
+            _ => Err(self.failed_parts("complete the upload of", name, &cause)),
         }
     }
 
@@ -188,7 +185,7 @@ impl Repo {
         let mut hasher = blake3::Hasher::new();
         let mut start = 0;
         while start < uploaded.bytes {
-            let end = uploaded.bytes.min(start + PART_BYTES as u64);
+            let end = uploaded.bytes.min(start + self.0.part_bytes as u64);
             let piece = self.read_range(name, start..end).await?;
             hasher.update(&piece.ok_or_else(|| self.missing(name, "it was there a moment ago"))?);
             start = end;
@@ -207,16 +204,16 @@ struct Parts {
     on_their_way: FuturesUnordered<futures_util::future::BoxFuture<'static, object_store::Result<()>>>,
 }
 
-/// Takes the next part of a stream, of exactly [`PART_BYTES`] unless the stream ends; `rest` holds what came too much.
-async fn next_part<S>(stream: &mut S, rest: &mut BytesMut) -> Result<Bytes>
+/// Takes the next part of a stream, of exactly `part_bytes` unless the stream ends; `rest` holds what came too much.
+async fn next_part<S>(stream: &mut S, rest: &mut BytesMut, part_bytes: usize) -> Result<Bytes>
 where
     S: Stream<Item = Result<Bytes>> + Unpin,
 {
-    while rest.len() < PART_BYTES {
+    while rest.len() < part_bytes {
         let Some(piece) = stream.next().await else { break };
         rest.extend_from_slice(&piece?);
     }
-    Ok(rest.split_to(rest.len().min(PART_BYTES)).freeze())
+    Ok(rest.split_to(rest.len().min(part_bytes)).freeze())
 }
 
 #[cfg(test)]

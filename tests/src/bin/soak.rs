@@ -13,9 +13,10 @@ use tests::crash::check_scenario;
 use tests::damage::check_all_damage;
 use tests::faults::{FAULTS, run_with_faults};
 use tests::jobs::{JobOptions, run_job};
+use tests::requests::{Case, Lasts, Plan, RequestTally, Script};
 use tests::{Driver, Operation, Random, variants};
 
-const GROUPS: [&str; 8] = ["model", "crash", "faults", "flips", "jobs", "fuzz", "schedules", "chains"];
+const GROUPS: [&str; 9] = ["model", "crash", "faults", "flips", "jobs", "requests", "fuzz", "schedules", "chains"];
 
 const HELP: &str = "\
 Runs random tests of the store for a time and adds a line to tests/ledger.tsv.
@@ -28,6 +29,7 @@ Groups:
   faults     disks that fail now and then
   flips      every byte of a store's files flipped, files cut and swapped
   jobs       workers, coordinator, checkpoints, restores and collections on an object store that fails
+  requests   every request of a job goes wrong, in every way: a seed is a case, and those of one job follow each other
   fuzz       every fuzz target in turn, from its corpus on (needs cargo-fuzz)
   schedules  schedules of a store's threads, one by one (needs RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own)
   chains     schedules of all that write a job's chain (needs the same)
@@ -142,6 +144,7 @@ fn soak(group: &str, first: u64, step: u64, end: Instant) -> Tally {
     let mut tally = Tally::default();
     let variants = variants();
     let mut seed = first;
+    let mut plans = Plans::default();
     while now() < end {
         let variant = &variants[(seed / step) as usize % variants.len()];
         let result = match group {
@@ -152,6 +155,7 @@ fn soak(group: &str, first: u64, step: u64, end: Instant) -> Tally {
             }),
             "flips" => check_all_damage(variant, seed).map(|damages| tally.images += damages as u64),
             "jobs" => jobs(seed, &mut tally),
+            "requests" => plans.run(seed, &mut tally),
             "schedules" | "chains" => schedules(group, seed, &mut tally),
             _ => faults(seed, variant, &mut tally),
         };
@@ -187,6 +191,38 @@ fn jobs(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let options = JobOptions { operations: 120, key_groups, fault_one_in: [0, 10, 40, 200][seed as usize % 4] };
     tally.operations += options.operations as u64;
     run_job(seed, options).map(|job| tally.images += job.restores).map_err(|what| format!("{options:?}: {what}"))
+}
+
+/// How many seeds are the cases of one job.
+const CASES_MAX: u64 = 1 << 14;
+
+/// The job whose cases are run.
+#[derive(Default)]
+struct Plans {
+    seed: u64,
+    cases: Vec<(Arc<Plan>, Case)>,
+}
+
+impl Plans {
+    /// Runs the case of `seed`; does nothing where a job has fewer.
+    fn run(&mut self, seed: u64, tally: &mut Tally) -> Result<(), String> {
+        if self.cases.is_empty() || self.seed != seed / CASES_MAX {
+            self.seed = seed / CASES_MAX;
+            self.cases.clear();
+            for script in [Script::Small, Script::Large] {
+                let plan = Arc::new(Plan::new(script, self.seed)?);
+                for lasts in [Lasts::Once, Lasts::FromThenOn, Lasts::SameOperation] {
+                    self.cases.extend(plan.cases(lasts).into_iter().map(|case| (Arc::clone(&plan), case)));
+                }
+            }
+            assert!(self.cases.len() as u64 <= CASES_MAX, "{} cases: let a job have more seeds", self.cases.len());
+        }
+        let Some((plan, case)) = self.cases.get((seed % CASES_MAX) as usize) else { return Ok(()) };
+        let mut requests = RequestTally::default();
+        let run = plan.run(*case, &mut requests);
+        tally.operations += requests.requests;
+        run
+    }
 }
 
 #[cfg(shuttle)]
