@@ -32,6 +32,31 @@ fn addresses_that_are_not_understood_say_what_to_do() {
     }
 }
 
+/// An address was taken apart leniently: without `//`, or with a slash in a password, what was meant as credentials was read as a
+/// path, and errors quoted it.
+#[test]
+fn credentials_that_are_not_read_as_such_are_not_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
+    for address in [
+        "s3:key:hunter2hunter2@bucket/x",
+        "s3:/key:hunter2hunter2@bucket/x",
+        "s3:///key:hunter2hunter2@bucket/x",
+        "gs://key:/hunter2hunter2@bucket/x",
+        "s3://key:12/hunter2hunter2@bucket/x",
+        "s3://key:12@34/hunter2hunter2@bucket/x",
+        "az://key%3Ahunter2hunter2%40container/x",
+        "s3://key:\thunter2hunter2@bucket/x",
+        "ftp:key:hunter2hunter2@host/x",
+        "memory:key:hunter2hunter2@x",
+        "memory://x?hunter2hunter2=",
+    ] {
+        let error = runtime.block_on(bedload_snapshot::Repo::open(address)).unwrap_err();
+        assert_eq!(error.kind(), bedload_snapshot::ErrorKind::Fix);
+        let texts = format!("{error} {error:?}");
+        assert!(!texts.contains("hunter2"), "{address}: {texts}");
+    }
+}
+
 #[test]
 fn a_store_that_creates_what_exists_is_refused() {
     use bedload_snapshot::RepoOptions;

@@ -71,8 +71,16 @@ fn chain_of(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How much is said of what was found in an object: that may be anything, and as long as the object.
+const FOUND_CHARS_MAX: usize = 300;
+
 /// Makes a `Damaged` error about an object: `what` says what was found and what was expected.
 pub(crate) fn damaged(place: &str, offset: Option<u64>, what: impl std::fmt::Display) -> Error {
+    let mut what = what.to_string();
+    if let Some((end, _)) = what.char_indices().nth(FOUND_CHARS_MAX) {
+        what.truncate(end);
+        what.push('…');
+    }
     let message =
         format!("{what}; the object is damaged: restore from another checkpoint, or bring it back from a copy");
     Error::at(ErrorKind::Damaged, place, offset, message)

@@ -71,13 +71,25 @@ struct Found<'a> {
 /// The bytes of a manifest with `body`.
 pub(crate) fn write<T: Manifest>(body: &T, nonce: u64) -> Bytes {
     let text = serde_json::to_string_pretty(body).expect("a body has no maps with keys other than text");
-    let body = RawValue::from_string(text).expect("what was just written is JSON");
+    sign(T::KIND, T::FORMAT, nonce, text).expect("what was just written is JSON")
+}
+
+/// The bytes of a manifest of this kind and format whose body is this text; `None` when that is no JSON.
+pub(crate) fn sign(kind: &str, format: u32, nonce: u64, body: String) -> Option<Bytes> {
+    let body = RawValue::from_string(body).ok()?;
     let nonce = Hex(nonce.to_be_bytes());
-    let digest = digest(T::KIND, T::FORMAT, nonce, body.get());
-    let written = Written { bedload: T::KIND, format: T::FORMAT, nonce, digest, body: &body };
+    let digest = digest(kind, format, nonce, body.get());
+    let written = Written { bedload: kind, format, nonce, digest, body: &body };
     let mut bytes = serde_json::to_vec_pretty(&written).expect("an envelope has no maps");
     bytes.push(b'\n');
-    bytes.into()
+    Some(bytes.into())
+}
+
+/// The kind and the body of a manifest, whatever its digest.
+#[cfg(feature = "testing")]
+pub(crate) fn unsigned(bytes: &[u8]) -> Option<(String, &str)> {
+    let found: Found<'_> = serde_json::from_slice(bytes).ok()?;
+    Some((found.bedload, found.body.get()))
 }
 
 /// Reads a manifest that stands at `place`.
@@ -224,18 +236,22 @@ mod tests {
         let bytes = write(&deletions(), 7);
         let error = read::<Marker>(&bytes, "x").unwrap_err();
         assert!(error.to_string().contains("object of kind \"deletions\", expected \"repo\""), "{error}");
-        let body = RawValue::from_string("{\"more\": 1}".into()).unwrap();
-        let nonce = Hex([0; 8]);
-        let written = Written {
-            bedload: "deletions",
-            format: 2,
-            nonce,
-            digest: digest("deletions", 2, nonce, body.get()),
-            body: &body,
-        };
-        let error = read::<Deletions>(&serde_json::to_vec(&written).unwrap(), "x").unwrap_err();
+        let newer = sign("deletions", 2, 0, "{\"more\": 1}".into()).unwrap();
+        let error = read::<Deletions>(&newer, "x").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fix);
         assert!(error.to_string().contains("use a newer bedload"), "{error}");
+    }
+
+    /// What a manifest holds was quoted whole, and a hostile one filled the logs.
+    #[test]
+    fn a_fault_is_told_in_few_words() {
+        let long = "x".repeat(1 << 20);
+        for body in [format!("{{\"{long}\": 1}}"), format!("{{\"job\": \"x\", \"paths\": [], \"bytes\": \"{long}\"}}")]
+        {
+            let bytes = sign("deletions", 1, 0, body).unwrap();
+            let told = read::<Deletions>(&bytes, "x").unwrap_err().to_string();
+            assert!(told.len() < 1000, "{} bytes", told.len());
+        }
     }
 
     #[test]

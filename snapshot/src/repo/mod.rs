@@ -6,6 +6,7 @@
 //!
 //! May be called from any task; takes no lock.
 
+mod address;
 mod ambient;
 mod leftovers;
 mod open;

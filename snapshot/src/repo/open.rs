@@ -17,8 +17,8 @@ use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use url::Url;
 
+use super::address::Address;
 use super::upload::PART_BYTES;
 use super::{Ambient, Inner, Patience, Published, Repo, SystemAmbient};
 use crate::error::{Error, ErrorKind, Result, Secrets};
@@ -89,7 +89,7 @@ impl RepoOptions {
     /// `Fix` for an address that is not understood, or for a store that does not refuse to create an object twice; those of
     /// the requests.
     pub async fn open(self, address: &str) -> Result<Repo> {
-        let place = parse(address, &self)?;
+        let place = Opened::new(Address::understand(address)?, &self)?;
         self.open_place(place).await
     }
 
@@ -104,12 +104,10 @@ impl RepoOptions {
     }
 
     async fn open_place(self, place: Opened) -> Result<Repo> {
-        let Opened { store, root, address, secrets, directory } = place;
-        let ambient = self.ambient.unwrap_or_else(|| Arc::new(SystemAmbient::new()));
-        let (patience, part_bytes) = (self.patience, self.part_bytes.unwrap_or(PART_BYTES));
-        let repo = Repo(Arc::new(Inner { store, root, address, patience, ambient, secrets, directory, part_bytes }));
+        let (read_only, allow_unfenced) = (self.read_only, self.allow_unfenced);
+        let repo = place.into_repo(self);
         let marker = repo.read_manifest::<Marker>(&ObjectName::Marker).await?;
-        if self.read_only {
+        if read_only {
             let nothing = || {
                 let message = "no repo: bedload.json is not there; is the address right, to the last folder?";
                 Error::at(ErrorKind::Fix, repo.to_string(), None, message)
@@ -117,13 +115,26 @@ impl RepoOptions {
             marker.ok_or_else(nothing)?;
             return Ok(repo);
         }
-        if !self.allow_unfenced {
+        if !allow_unfenced {
             repo.probe().await?;
         }
         if marker.is_none() {
             repo.publish(&ObjectName::Marker, &Marker { created_at_ms: repo.ambient().now_ms() }).await?;
         }
         Ok(repo)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl RepoOptions {
+    /// The repo at `address` without a look at the place: no request, and no directory is opened.
+    pub(crate) fn without_a_look(self, address: &str) -> Result<Repo> {
+        let address = Address::understand(address)?;
+        if address.url.scheme() != "file" {
+            return Ok(Opened::new(address, &self)?.into_repo(self));
+        }
+        let (store, root, secrets) = (Arc::new(InMemory::new()), Path::default(), Secrets::default());
+        Ok(Opened { store, root, address: address.text, secrets, directory: None }.into_repo(self))
     }
 }
 
@@ -162,122 +173,69 @@ struct Opened {
     directory: Option<PathBuf>,
 }
 
-/// The options of an address, taken one by one; what is left is unknown.
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    #[cfg(feature = "cloud")]
-    fn take(&mut self, name: &str) -> Option<String> {
-        let index = self.0.iter().position(|(key, _)| key == name)?;
-        Some(self.0.remove(index).1)
+impl Opened {
+    fn new(address: Address, options: &RepoOptions) -> Result<Opened> {
+        let mut secrets = Secrets::default();
+        let store: Arc<dyn ObjectStore> = match address.url.scheme() {
+            "file" => {
+                let (store, directory) = open_directory(&address, options)?;
+                let (root, directory) = (Path::default(), Some(directory));
+                return Ok(Opened { store, root, address: address.text, secrets, directory });
+            }
+            "memory" => Arc::new(InMemory::new()),
+            _ => open_cloud(&address, &mut secrets)?,
+        };
+        Ok(Opened { store, root: address.root, address: address.text, secrets, directory: None })
     }
 
-    /// Fails when an option was not taken; `known` are those that can be.
-    fn end(&self, address: &str, known: &[&str]) -> Result<()> {
-        let Some((unknown, _)) = self.0.first() else { return Ok(()) };
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(Error::at(ErrorKind::Fix, address, None, format!("unknown option {unknown:?}; known here: {known}")))
+    fn into_repo(self, options: RepoOptions) -> Repo {
+        let Opened { store, root, address, secrets, directory } = self;
+        let ambient = options.ambient.unwrap_or_else(|| Arc::new(SystemAmbient::new()));
+        let (patience, part_bytes) = (options.patience, options.part_bytes.unwrap_or(PART_BYTES));
+        Repo(Arc::new(Inner { store, root, address, patience, ambient, secrets, directory, part_bytes }))
     }
 }
 
-fn parse(text: &str, options: &RepoOptions) -> Result<Opened> {
-    let fix = |address: &str, message: String| Error::at(ErrorKind::Fix, address, None, message);
-    // What does not parse is not quoted: it may hold credentials.
-    let url = Url::parse(text).map_err(|flaw| {
-        let message = format!("the address of the repo is not understood: {flaw}; expected one like file:///mnt/repo or s3://bucket/folder");
-        Error::new(ErrorKind::Fix, message)
-    })?;
-    let host = url.host_str().unwrap_or_default();
-    let address = format!("{}://{host}{}", url.scheme(), url.path().trim_end_matches('/'));
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(fix(&address, "credentials in an address end up in logs: put them into the environment".into()));
-    }
-    if url.fragment().is_some() {
-        return Err(fix(&address, "an address has no part behind #".into()));
-    }
-    let root = Path::from_url_path(url.path()).map_err(|flaw| fix(&address, flaw.to_string()))?;
-    let mut query = Query(url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect());
-    let mut secrets = Secrets::default();
-    let store = match url.scheme() {
-        "file" if !host.is_empty() => {
-            return Err(fix(
-                &address,
-                format!("file://{host} names a machine: write three slashes, as in file:///mnt/repo"),
-            ));
-        }
-        "file" => {
-            query.end(&address, &[])?;
-            let (store, directory) = open_directory(&url, &address, options)?;
-            return Ok(Opened { store, root: Path::default(), address, secrets, directory: Some(directory) });
-        }
-        "memory" => {
-            query.end(&address, &[])?;
-            Arc::new(InMemory::new())
-        }
-        "s3" | "gs" | "az" if host.is_empty() => {
-            return Err(fix(&address, format!("no bucket or container: expected {}://name/folder", url.scheme())));
-        }
-        scheme @ ("s3" | "gs" | "az") => open_cloud(scheme, host, &mut query, &address, &mut secrets)?,
-        scheme => {
-            let message = format!("{scheme}:// is not understood: expected file, s3, gs, az or memory");
-            return Err(fix(&address, message));
-        }
-    };
-    Ok(Opened { store, root, address, secrets, directory: None })
-}
-
-fn open_directory(url: &Url, address: &str, options: &RepoOptions) -> Result<(Arc<dyn ObjectStore>, PathBuf)> {
-    let path = url.to_file_path().map_err(|()| Error::at(ErrorKind::Fix, address, None, "this is no path"))?;
+fn open_directory(address: &Address, options: &RepoOptions) -> Result<(Arc<dyn ObjectStore>, PathBuf)> {
+    let path = address.url.to_file_path().map_err(|()| address.fix("this is no path"))?;
     if !options.read_only {
         use bedload_lsm::fs::Fs;
         bedload_lsm::fs::DiskFs.create_dir(&path)?;
     }
     let store = LocalFileSystem::new_with_prefix(&path).map_err(|cause| {
         let message = format!("open: {cause}; does the directory exist, and may this user enter it?");
-        Error::at(ErrorKind::Fix, address, None, message)
+        address.fix(message)
     })?;
     Ok((Arc::new(store.with_fsync(true)), path))
 }
 
 #[cfg(not(feature = "cloud"))]
-fn open_cloud(
-    scheme: &str,
-    _bucket: &str,
-    _query: &mut Query,
-    address: &str,
-    _secrets: &mut Secrets,
-) -> Result<Arc<dyn ObjectStore>> {
-    Err(without_feature(scheme, address))
+fn open_cloud(address: &Address, _secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
+    Err(without_feature(address))
 }
 
-fn without_feature(scheme: &str, address: &str) -> Error {
+fn without_feature(address: &Address) -> Error {
+    let scheme = address.url.scheme();
     let feature = match scheme {
         "s3" => "aws",
         "gs" => "gcp",
         _ => "azure",
     };
-    let message = format!("built without {scheme}://: build bedload-snapshot with the feature {feature:?}");
-    Error::at(ErrorKind::Fix, address, None, message)
+    address.fix(format!("built without {scheme}://: build bedload-snapshot with the feature {feature:?}"))
 }
 
 #[cfg(feature = "cloud")]
-fn open_cloud(
-    scheme: &str,
-    bucket: &str,
-    query: &mut Query,
-    address: &str,
-    secrets: &mut Secrets,
-) -> Result<Arc<dyn ObjectStore>> {
+fn open_cloud(address: &Address, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
     // Fails when the process has chosen a provider itself, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
-    match scheme {
+    match address.url.scheme() {
         #[cfg(feature = "aws")]
-        "s3" => open_s3(bucket, query, address, secrets),
+        "s3" => open_s3(address, secrets),
         #[cfg(feature = "gcp")]
-        "gs" => open_gcs(bucket, query, address, secrets),
+        "gs" => open_gcs(address, secrets),
         #[cfg(feature = "azure")]
-        "az" => open_azure(bucket, query, address, secrets),
-        _ => Err(without_feature(scheme, address)),
+        "az" => open_azure(address, secrets),
+        _ => Err(without_feature(address)),
     }
 }
 
@@ -288,62 +246,34 @@ fn few_retries() -> object_store::RetryConfig {
     object_store::RetryConfig { max_retries: 2, retry_timeout, ..object_store::RetryConfig::default() }
 }
 
-/// Reads an option that is `true` or `false`.
-#[cfg(feature = "cloud")]
-fn flag(query: &mut Query, name: &str, address: &str) -> Result<bool> {
-    match query.take(name).as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => {
-            let other: String = other.chars().take(40).collect();
-            Err(Error::at(ErrorKind::Fix, address, None, format!("{name}={other}: expected true or false")))
-        }
-    }
-}
-
-/// Reads the option that says where the server is. Like the address it ends up in logs.
-#[cfg(feature = "cloud")]
-fn take_endpoint(query: &mut Query, address: &str) -> Result<Option<String>> {
-    let Some(endpoint) = query.take("endpoint") else { return Ok(None) };
-    let fix = |message: &str| Err(Error::at(ErrorKind::Fix, address, None, message));
-    match Url::parse(&endpoint) {
-        Err(_) => fix("endpoint: expected an address like http://host:9000"),
-        Ok(url) if !url.username().is_empty() || url.password().is_some() || url.query().is_some() => {
-            fix("credentials in an endpoint end up in logs: put them into the environment")
-        }
-        Ok(_) => Ok(Some(endpoint)),
-    }
-}
-
 #[cfg(feature = "cloud")]
 fn built<T: ObjectStore>(
     store: object_store::Result<T>,
-    address: &str,
+    address: &Address,
     secrets: &Secrets,
 ) -> Result<Arc<dyn ObjectStore>> {
     match store {
         Ok(store) => Ok(Arc::new(store)),
         Err(cause) => {
-            let error = crate::error::object_error("open", address, &cause, secrets);
-            Err(Error::at(ErrorKind::Fix, address, None, error.to_string()))
+            let error = crate::error::object_error("open", &address.text, &cause, secrets);
+            Err(address.fix(error.to_string()))
         }
     }
 }
 
 #[cfg(feature = "aws")]
-fn open_s3(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
+fn open_s3(address: &Address, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(few_retries());
-    if let Some(endpoint) = take_endpoint(query, address)? {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(address.bucket()).with_retry(few_retries());
+    if let Some(endpoint) = address.option("endpoint") {
         builder = builder.with_endpoint(endpoint);
     }
-    if let Some(region) = query.take("region") {
+    if let Some(region) = address.option("region") {
         builder = builder.with_region(region);
     }
-    if flag(query, "allow_http", address)? {
+    if address.option("allow_http") == Some("true") {
         builder = builder.with_allow_http(true);
     }
-    query.end(address, &["endpoint", "region", "allow_http"])?;
     for key in [Key::SecretAccessKey, Key::Token] {
         builder.get_config_value(&key).iter().for_each(|secret| secrets.add(secret));
     }
@@ -351,13 +281,13 @@ fn open_s3(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets
 }
 
 #[cfg(feature = "gcp")]
-fn open_gcs(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
+fn open_gcs(address: &Address, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
-    let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(few_retries());
-    if let Some(endpoint) = take_endpoint(query, address)? {
+    let mut builder =
+        GoogleCloudStorageBuilder::from_env().with_bucket_name(address.bucket()).with_retry(few_retries());
+    if let Some(endpoint) = address.option("endpoint") {
         builder = builder.with_config(Key::BaseUrl, endpoint);
     }
-    query.end(address, &["endpoint"])?;
     for key in [Key::ServiceAccountKey, Key::BearerToken] {
         builder.get_config_value(&key).iter().for_each(|secret| secrets.add(secret));
     }
@@ -365,19 +295,18 @@ fn open_gcs(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secret
 }
 
 #[cfg(feature = "azure")]
-fn open_azure(bucket: &str, query: &mut Query, address: &str, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
+fn open_azure(address: &Address, secrets: &mut Secrets) -> Result<Arc<dyn ObjectStore>> {
     use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
-    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(few_retries());
-    if let Some(account) = query.take("account") {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(address.bucket()).with_retry(few_retries());
+    if let Some(account) = address.option("account") {
         builder = builder.with_account(account);
     }
-    if let Some(endpoint) = take_endpoint(query, address)? {
-        builder = builder.with_endpoint(endpoint);
+    if let Some(endpoint) = address.option("endpoint") {
+        builder = builder.with_endpoint(endpoint.to_owned());
     }
-    if flag(query, "allow_http", address)? {
+    if address.option("allow_http") == Some("true") {
         builder = builder.with_allow_http(true);
     }
-    query.end(address, &["account", "endpoint", "allow_http"])?;
     for key in [Key::AccessKey, Key::ClientSecret, Key::SasKey, Key::Token] {
         builder.get_config_value(&key).iter().for_each(|secret| secrets.add(secret));
     }

@@ -3,6 +3,7 @@
 mod fault;
 mod fault_parts;
 mod fault_store;
+mod manifests;
 mod parts;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use futures_util::future::BoxFuture;
 
 pub use self::fault::{Choose, ObjectFault, Operation, Request};
 pub use self::fault_store::{FaultStore, Witness};
+pub use self::manifests::{ManifestKind, alter_manifest, sample_manifests};
 pub use self::parts::{ShipScene, decode_parcel, encode_parcel};
 use crate::repo::Ambient;
 pub use crate::seeded::{Bug, seed_bug};
@@ -42,6 +44,14 @@ pub fn read_claim(bytes: &[u8]) -> crate::Result<crate::Claim> {
 /// `Damaged` or `Fix`, as a collection does.
 pub fn read_lease(bytes: &[u8]) -> crate::Result<crate::Lease> {
     crate::manifest::read(bytes, "lease")
+}
+
+/// The repo at an address that was understood, without a look at the place: no request, and no directory is opened.
+///
+/// # Errors
+/// `Fix`, as an opening does.
+pub fn repo_at(address: &str) -> crate::Result<crate::Repo> {
+    crate::RepoOptions::default().without_a_look(address)
 }
 
 /// How often a sleep is asked before it is over: what does not hang is done by then.
