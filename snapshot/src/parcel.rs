@@ -82,14 +82,19 @@ impl ParcelEncoder {
         assert!(self.bytes.is_multiple_of(CHUNK_BYTES), "only the last chunk is shorter");
         assert!((1..=CHUNK_BYTES as usize).contains(&chunk.len()), "a chunk of {} bytes", chunk.len());
         let stored = self.compressor.compress(chunk).expect("memory is all that it needs");
+        assert!(stored.len() <= STORED_BYTES_MAX as usize, "zstd keeps its bound");
+        self.push_stored(&stored, chunk.len() as u64, out);
+    }
+
+    /// Appends the stored form of the next chunk, which has `bytes`, whatever it is.
+    pub fn push_stored(&mut self, stored: &[u8], bytes: u64, out: &mut Vec<u8>) {
         let length = u32::try_from(stored.len()).expect("a chunk is small");
-        assert!(length <= STORED_BYTES_MAX, "zstd keeps its bound");
         self.table.extend(length.to_le_bytes());
-        self.table.extend(checksum(self.run, self.chunks, &stored).to_le_bytes());
-        out.extend_from_slice(&stored);
+        self.table.extend(checksum(self.run, self.chunks, stored).to_le_bytes());
+        out.extend_from_slice(stored);
         self.chunks += 1;
-        self.bytes += chunk.len() as u64;
-        self.stored += stored.len() as u64;
+        self.bytes += bytes;
+        self.stored += u64::from(length);
     }
 
     /// Table and footer.
@@ -247,6 +252,27 @@ impl ParcelTable {
             (number, &stored[(place.start - span.start) as usize..(place.end - span.start) as usize])
         })
     }
+}
+
+/// Makes the checksums of a parcel with other bytes in it right, where its chunks are as its table tells: what is wrong is found
+/// behind them, or not.
+#[cfg(feature = "testing")]
+pub(crate) fn reseal(parcel: &mut [u8], run: RunId, bytes: u64) {
+    let tail = usize::try_from(tail_bytes(bytes)).unwrap_or(usize::MAX);
+    let Some(table_at) = parcel.len().checked_sub(tail) else { return };
+    let footer_at = parcel.len() - FOOTER_BYTES;
+    let mut start = 0;
+    for (number, at) in (table_at..footer_at).step_by(ENTRY_BYTES).enumerate() {
+        let length = u32::from_le_bytes(parcel[at..at + 4].try_into().expect("four bytes")) as usize;
+        let Some(chunk) = parcel[..table_at].get(start..start + length) else { break };
+        let crc = checksum(run, number as u64, chunk);
+        parcel[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+        start += length;
+    }
+    let crc = checksum(run, table_at as u64, &parcel[table_at..footer_at]);
+    parcel[footer_at + 48..footer_at + 52].copy_from_slice(&crc.to_le_bytes());
+    let crc = checksum(run, footer_at as u64, &parcel[footer_at..footer_at + 60]);
+    parcel[footer_at + 60..].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// CRC-32 of `bytes` as they stand at `place` of the parcel of `run`.

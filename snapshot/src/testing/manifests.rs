@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::key_group::KeyGroups;
 use crate::manifest::{
-    Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Event, Expiry, Fence,
-    Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Manifest, Marker, Pin, Slot, Timings, Void, read, sign, unsigned,
-    write,
+    self, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
+    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Manifest, Marker, Pin, Slot, Timings, Void, read,
+    sign, unsigned, write,
 };
 use crate::names::{Attempt, CheckpointId, JobName, LeaseId, ObjectName, ParcelName, RunName, Upload, WorkerName};
 
@@ -105,6 +105,51 @@ impl ManifestKind {
         }
         sign(for_kind!(self, kind()), format, 7, body.to_owned()).map(Into::into)
     }
+}
+
+/// Edits a claim and puts it under a right digest; `None` when it is none.
+pub fn edit_claim(bytes: &[u8], edit: impl FnOnce(&mut Claim)) -> Option<Vec<u8>> {
+    let mut claim = unchecked::<Claim>(bytes)?;
+    edit(&mut claim);
+    Some(write(&claim, 7).into())
+}
+
+/// Edits the completions in a slot or a boundary and puts it under a right digest; `None` when it is neither.
+pub fn edit_completions(bytes: &[u8], mut edit: impl FnMut(&mut Completion)) -> Option<Vec<u8>> {
+    if let Some(mut slot) = unchecked::<Slot>(bytes) {
+        if let Event::Completion(completion) = &mut slot.event {
+            edit(completion);
+        }
+        return Some(write(&slot, 7).into());
+    }
+    let mut boundary = unchecked::<Boundary>(bytes)?;
+    boundary.live.iter_mut().for_each(|live| edit(&mut live.completion));
+    Some(write(&boundary, 7).into())
+}
+
+/// Gives a slot or a boundary another number, under a right digest; `None` when it is neither.
+pub fn renumber(bytes: &[u8], number: u64) -> Option<Vec<u8>> {
+    if let Some(slot) = unchecked::<Slot>(bytes) {
+        return Some(write(&Slot { number, ..slot }, 7).into());
+    }
+    let boundary = unchecked::<Boundary>(bytes)?;
+    Some(write(&Boundary { number, ..boundary }, 7).into())
+}
+
+/// The body of a manifest of this kind, whatever its digest is and its body says.
+fn unchecked<T: Manifest>(bytes: &[u8]) -> Option<T> {
+    let (kind, body) = unsigned(bytes)?;
+    (kind == T::KIND).then(|| serde_json::from_str(body).ok())?
+}
+
+/// BLAKE3 of some bytes, as claims and completions have it.
+pub fn digest_of(bytes: &[u8]) -> Digest {
+    manifest::digest_of(bytes)
+}
+
+/// What is wrong with a claim, in words: such a one is not read.
+pub fn claim_fault(claim: &Claim) -> Option<String> {
+    claim.fault()
 }
 
 /// A name from a manifest leads to one object, and back.

@@ -4,6 +4,7 @@ mod fault;
 mod fault_parts;
 mod fault_store;
 mod manifests;
+mod parcels;
 mod parts;
 
 use std::fmt;
@@ -17,8 +18,13 @@ use futures_util::future::BoxFuture;
 
 pub use self::fault::{Choose, ObjectFault, Operation, Request};
 pub use self::fault_store::{FaultStore, Witness};
-pub use self::manifests::{ManifestKind, alter_manifest, sample_manifests};
-pub use self::parts::{ShipScene, decode_parcel, encode_parcel};
+pub use self::manifests::{
+    ManifestKind, alter_manifest, claim_fault, digest_of, edit_claim, edit_completions, renumber, sample_manifests,
+};
+pub use self::parcels::{
+    ParcelFlaw, decode_parcel, encode_parcel, frames_parcel, read_parcel, repack, reseal_parcel, reseal_shipped,
+};
+pub use self::parts::ShipScene;
 use crate::repo::Ambient;
 pub use crate::seeded::{Bug, seed_bug};
 

@@ -1,30 +1,8 @@
-//! Parts of shipping on their own, for benchmarks.
+//! The ship decision on its own, for benchmarks.
 
 use bedload_lsm::{KeyRange, RunId};
-use bytes::Bytes;
 
-use crate::parcel::{CHUNK_BYTES, ParcelEncoder, ParcelTable, tail_bytes};
 use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPolicy, plan_shipping};
-
-/// The name of the run that parcels are made of.
-const RUN: RunId = RunId { opening: 1, sequence: 1 };
-
-/// The parcel of a run with these bytes.
-pub fn encode_parcel(run: &[u8]) -> Vec<u8> {
-    let mut encoder = ParcelEncoder::new(RUN, 1);
-    let mut parcel = Vec::new();
-    run.chunks(CHUNK_BYTES as usize).for_each(|chunk| encoder.push(chunk, &mut parcel));
-    parcel.extend(encoder.finish());
-    parcel
-}
-
-/// The run of `bytes` bytes that a parcel holds; `None` when it is damaged.
-pub fn decode_parcel(parcel: &Bytes, bytes: u64) -> Option<Vec<u8>> {
-    let tail = parcel.len().checked_sub(usize::try_from(tail_bytes(bytes)).ok()?)?;
-    let table = ParcelTable::read(&parcel[tail..], RUN, bytes, parcel.len() as u64).ok()?;
-    let chunks = crate::parcel::chunk_count(bytes);
-    table.decode_all(0..chunks, &parcel.slice(..tail)).ok()
-}
 
 /// A state of many tiles, of which each has a base and some deltas, locally and in the repo.
 pub struct ShipScene {
