@@ -46,7 +46,7 @@ impl RestorePlan {
     /// Plans the restore of `wanted` from the claims of one checkpoint.
     ///
     /// # Errors
-    /// `Fix` when the claims do not cover all that is wanted; `Damaged` when two of them tell different things of one run.
+    /// `Fix` when the claims do not cover all that is wanted, each key group once; `Damaged` when two of them tell different things of one run.
     pub fn new(claims: &[Claim], wanted: KeyGroups) -> Result<RestorePlan> {
         check_coverage(claims, wanted)?;
         let mut known: BTreeMap<RunId, ClaimedRun> = BTreeMap::new();
@@ -68,7 +68,7 @@ impl RestorePlan {
                     let first = *known.entry(run.parcel.run).or_insert(run);
                     if (first.bytes, first.digest) != (run.bytes, run.digest) {
                         let message = format!("two claims tell different things of run {}", run.parcel.run);
-                        return Err(Error::new(ErrorKind::Damaged, message));
+                        return Err(Error::at(ErrorKind::Damaged, place_of(claim), None, message));
                     }
                     *clipped.entry(run.parcel.run).or_default() |= clip != range;
                 }
@@ -93,18 +93,28 @@ impl RestorePlan {
         })
     }
 
-    /// Bytes of all parcels: what a restore with nothing on this machine fetches at most.
+    /// Bytes of all parcels, as the claims tell: what a restore with nothing on this machine fetches at most.
     pub fn parcel_bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.parcel_bytes).sum()
+        self.runs.iter().fold(0, |sum, run| sum.saturating_add(run.parcel_bytes))
     }
 }
 
 fn check_coverage(claims: &[Claim], wanted: KeyGroups) -> Result<()> {
+    let fix = |message: String| Err(Error::new(ErrorKind::Fix, message));
+    if wanted.first > wanted.last {
+        return fix(format!("{wanted} is no range of key groups"));
+    }
+    let place = claims.first().map(|claim| format!("{}: ", place_of(claim))).unwrap_or_default();
     let mut covered: Vec<KeyGroups> = claims.iter().filter_map(|claim| claim.groups.intersect(wanted)).collect();
     covered.sort();
     let mut next = u32::from(wanted.first);
     for groups in covered {
-        if u32::from(groups.first) != next {
+        let first = u32::from(groups.first);
+        if first < next {
+            let twice = format!("key groups {first}..={} are claimed twice", u32::from(groups.last).min(next - 1));
+            return fix(format!("{place}{twice}; pass the claims of one checkpoint, one for each worker"));
+        }
+        if first > next {
             break;
         }
         next = u32::from(groups.last) + 1;
@@ -112,14 +122,14 @@ fn check_coverage(claims: &[Claim], wanted: KeyGroups) -> Result<()> {
     if next > u32::from(wanted.last) {
         return Ok(());
     }
-    let place = claims.first().map(|claim| format!("checkpoint {} of job {}: ", claim.checkpoint, claim.job));
     let parts: Vec<String> = claims.iter().map(|claim| claim.groups.to_string()).collect();
-    let message = format!(
-        "{}covers key groups {}, asked for {wanted}; pass the claims of every worker",
-        place.unwrap_or_default(),
-        if parts.is_empty() { "none".to_owned() } else { parts.join(" and ") },
-    );
-    Err(Error::new(ErrorKind::Fix, message))
+    let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(" and ") };
+    fix(format!("{place}covers key groups {parts}, asked for {wanted}; pass the claims of every worker"))
+}
+
+/// What people know a claim's checkpoint by.
+fn place_of(claim: &Claim) -> String {
+    format!("checkpoint {} of job {}", claim.checkpoint, claim.job)
 }
 
 #[cfg(test)]
@@ -174,11 +184,43 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Fix);
     }
 
+    /// Claims behind the last one that was needed were not looked at, and a key had two stacks.
+    #[test]
+    fn what_two_claims_cover_is_told() {
+        let (left, right) = (claim(0, 3, &[((0, 3), &[1])]), claim(2, 3, &[((2, 3), &[2])]));
+        for claims in [[left.clone(), right.clone()], [right, left]] {
+            let error = RestorePlan::new(&claims, KeyGroups { first: 1, last: 3 }).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "checkpoint 3-18 of job late-board: key groups 2..=3 are claimed twice; pass the claims of one checkpoint, one \
+                 for each worker"
+            );
+            assert_eq!(error.kind(), ErrorKind::Fix);
+        }
+    }
+
+    /// Nothing was restored, and nothing was said.
+    #[test]
+    fn no_key_groups_at_all_are_an_error() {
+        let error = RestorePlan::new(&[claim(0, 3, &[])], KeyGroups { first: 3, last: 2 }).unwrap_err();
+        assert_eq!(error.to_string(), "3..=2 is no range of key groups");
+        assert_eq!(error.kind(), ErrorKind::Fix);
+    }
+
     #[test]
     fn claims_that_disagree_about_a_run_are_refused() {
         let mut claims = [claim(0, 3, &[((0, 3), &[1])]), claim(4, 7, &[((4, 7), &[1])])];
         claims[1].runs[0].digest = Hex([99; 32]);
         let error = RestorePlan::new(&claims, KeyGroups { first: 0, last: 7 }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert_eq!(error.place().unwrap().path.to_str(), Some("checkpoint 3-18 of job late-board"));
+    }
+
+    /// The lengths that a hostile claim tells are not true, and their sum was too large for a number.
+    #[test]
+    fn absurd_lengths_do_not_overflow() {
+        let mut claims = [claim(0, 3, &[((0, 3), &[2, 1])])];
+        claims[0].runs.iter_mut().for_each(|run| run.parcel_bytes = u64::MAX);
+        assert_eq!(RestorePlan::new(&claims, KeyGroups { first: 0, last: 3 }).unwrap().parcel_bytes(), u64::MAX);
     }
 }
