@@ -2,6 +2,7 @@
 
 mod copies;
 mod crash;
+mod damaged_repos;
 mod faults;
 mod flips;
 mod jobs;

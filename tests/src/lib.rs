@@ -26,6 +26,7 @@ pub mod random_job;
 pub mod requests;
 #[cfg(shuttle)]
 pub mod schedules;
+pub mod shipped;
 mod small_job;
 
 pub use driver::{Driver, Failure, contents};

@@ -213,7 +213,10 @@ impl Repo {
         unreachable!("the second reading returns")
     }
 
-    /// Reads `range` of an object of `bytes` bytes; `None` when there is none.
+    /// Reads `range` of an object; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Damaged` when the object ends before the range does; those of the requests.
     pub(crate) async fn read_range(&self, name: &ObjectName, range: std::ops::Range<u64>) -> Result<Option<Bytes>> {
         let path = self.path(&name.path());
         let expected = range.end - range.start;
@@ -222,7 +225,19 @@ impl Repo {
             let bytes = self.0.store.get_opts(&path, options).await?.bytes().await?;
             if bytes.len() as u64 != expected { Err(short(bytes.len(), expected)) } else { Ok(bytes) }
         };
-        self.tried("read", name, read).await
+        let failed = match self.tried("read", name, read).await {
+            Err(failed) if failed.kind() == ErrorKind::Retry => failed,
+            done => return done,
+        };
+        // Stores fail in one way when a body ends early and when the object does, and each in its own when it does not reach the range.
+        match self.head(name).await {
+            Ok(None) => Ok(None),
+            Ok(Some(meta)) if meta.bytes < range.end => {
+                let what = format_args!("{} bytes, expected at least {}", meta.bytes, range.end);
+                Err(damaged(&self.place(name), Some(meta.bytes), what))
+            }
+            _ => Err(failed),
+        }
     }
 
     /// What is known of an object; `None` when there is none.

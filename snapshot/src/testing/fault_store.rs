@@ -167,11 +167,31 @@ impl FaultStore {
         result.bytes().now_or_never()?.ok()
     }
 
-    /// Replaces the bytes of an object, without a request.
+    /// Replaces the bytes of an object, or makes it, without a request.
     pub fn overwrite(&self, path: &str, bytes: Bytes) {
-        let path = Path::from(path);
+        let (path, length) = (Path::from(path), bytes.len() as u64);
         let put = self.inner.put(&path, PutPayload::from_bytes(bytes));
         put.now_or_never().expect("memory answers at once").expect("memory does not fail");
+        self.wrote(&path, length);
+    }
+
+    /// Removes an object, if there is one, without a request.
+    pub fn remove(&self, path: &str) {
+        if self.state().written.remove(path).is_some() {
+            let delete = self.inner.delete(&Path::from(path)).now_or_never();
+            delete.expect("memory answers at once").expect("it was written");
+        }
+    }
+
+    /// Another store with the same objects, of the same age, where nothing fails.
+    pub fn fork(&self) -> FaultStore {
+        let fork = FaultStore { inner: Arc::new(self.inner.fork()), ..FaultStore::default() };
+        {
+            let (from, mut into) = (self.state(), fork.state());
+            (into.now_ms, into.mutations) = (from.now_ms, from.mutations);
+            into.written.clone_from(&from.written);
+        }
+        fork
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
