@@ -71,6 +71,7 @@ fn claim(worker: u32) -> Claim {
         runs: (0..109).map(run).collect(),
         stacks: (0..100).map(stack).collect(),
         timings: Timings::default(),
+        attachment: Default::default(),
     }
 }
 

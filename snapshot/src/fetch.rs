@@ -154,7 +154,7 @@ impl ShippedRun {
     pub async fn stored(&self, chunks: Range<u64>) -> Result<Bytes> {
         let span = self.table.span(chunks.clone());
         let check = |stored: Bytes| self.table.check_all(chunks.clone(), &stored).map(|()| stored);
-        fetch_checked(&self.repo, &self.name, span, check).await
+        fetch_checked(&self.repo, &self.name, self.checkpoint, span, check).await
     }
 
     /// Fetches what stands behind the chunks: table and footer.
@@ -164,7 +164,7 @@ impl ShippedRun {
     pub async fn tail(&self) -> Result<Bytes> {
         let (start, end) = (self.table.end(), self.table.end() + tail_bytes(self.table.bytes()));
         let check = |tail: Bytes| ParcelTable::read(&tail, self.table.run(), self.table.bytes(), end).map(|_| tail);
-        fetch_checked(&self.repo, &self.name, start..end, check).await
+        fetch_checked(&self.repo, &self.name, self.checkpoint, start..end, check).await
     }
 
     /// Fetches some chunks; gives the run's bytes.
@@ -194,12 +194,7 @@ impl ShippedRun {
             raw.update(&bytes);
             parcel.update(&stored);
         }
-        let tail = run.parcel_bytes - tail_bytes(run.bytes)..run.parcel_bytes;
-        let read = |tail: Bytes| {
-            ParcelTable::read(&tail, run.parcel.run, run.bytes, run.parcel_bytes)?;
-            Ok(tail)
-        };
-        parcel.update(&fetch_checked(&self.repo, &self.name, self.checkpoint, tail, read).await?);
+        parcel.update(&self.tail().await?);
         for (what, hasher, expected) in [("run", raw, run.digest), ("parcel", parcel, run.parcel_digest)] {
             let found = Hex(*hasher.finalize().as_bytes());
             if found != expected {

@@ -116,7 +116,8 @@ impl Standby {
     async fn copy(&self, completion: &Completion) -> Result<Followed> {
         let gathered = gather(&self.repo, &self.job, completion, self.groups, &self.pool).await?;
         let Gathered { claims, plan, copies, missing } = gathered;
-        let fetches = missing.iter().map(|run| fetch_run(&self.repo, &self.job, completion.checkpoint, run, &self.pool));
+        let fetches =
+            missing.iter().map(|run| fetch_run(&self.repo, &self.job, completion.checkpoint, run, &self.pool));
         futures_util::stream::iter(fetches).buffer_unordered(self.runs_at_once).try_collect::<()>().await?;
         for (number, (claim_ref, claim)) in claims.iter().enumerate() {
             if !copies.contains_key(&number) {

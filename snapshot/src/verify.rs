@@ -181,6 +181,7 @@ mod tests {
             runs: vec![run],
             stacks: vec![ClaimedStack::new(&groups.keys(), vec![ClaimedSlice { run: 0, bytes: 100 }])],
             timings: Timings::default(),
+            attachment: serde_json::Value::Null,
         };
         let name = ObjectName::Claim(job.clone(), checkpoint, worker.clone(), attempt);
         let (_, claim) = repo.publish(&name, &claim).await.unwrap();

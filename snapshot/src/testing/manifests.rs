@@ -330,6 +330,7 @@ pub fn sample_manifests() -> Vec<(ManifestKind, Vec<u8>)> {
         runs: vec![run(1), run(2)],
         stacks: stacks(),
         timings: Timings::default(),
+        attachment: serde_json::json!({ "positions": [1, 2] }),
     };
     let local = |sequence| LocalRun { run: RunName(parcel(sequence).run), bytes: 4096, digest: Hex([1; 32]) };
     let copy = LocalCopy {
