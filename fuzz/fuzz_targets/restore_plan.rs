@@ -95,6 +95,7 @@ fn draw_claim(from: &mut Unstructured<'_>, groups: KeyGroups, number: usize) -> 
         runs,
         stacks,
         timings: Timings::default(),
+        attachment: Default::default(),
     })
 }
 
