@@ -18,7 +18,7 @@ use crate::names::CheckpointId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointPolicy {
     /// From the begin of one to the begin of the next (default 10 s). Shorter ones lose less work with a crash and upload more,
-    /// since fewer updates meet the same keys.
+    /// since fewer updates meet the same keys. `Duration::MAX` for none but those that are asked for.
     pub interval: Duration,
     /// After how long one is given up (default 10 min).
     pub timeout: Duration,
@@ -75,15 +75,15 @@ impl Pacing {
         if self.in_flight.len() >= self.policy.in_flight_max {
             return None;
         }
-        let by_interval = self.last_begin + self.policy.interval;
-        let by_pause = self.last_end.map_or(Duration::ZERO, |end| end + self.policy.minimum_pause);
+        let by_interval = self.last_begin.saturating_add(self.policy.interval);
+        let by_pause = self.last_end.map_or(Duration::ZERO, |end| end.saturating_add(self.policy.minimum_pause));
         Some(by_interval.max(by_pause))
     }
 
     /// The one that is given up next, and when.
     pub fn next_timeout(&self) -> Option<(Duration, CheckpointId)> {
         let oldest = self.in_flight.iter().min_by_key(|(_, begin)| **begin);
-        oldest.map(|(checkpoint, begin)| (*begin + self.policy.timeout, *checkpoint))
+        oldest.map(|(checkpoint, begin)| (begin.saturating_add(self.policy.timeout), *checkpoint))
     }
 
     /// A checkpoint began.
@@ -166,6 +166,16 @@ mod tests {
         pacing.began(id(1), s(20));
         pacing.completed(id(1), s(21));
         assert_eq!(pacing.failed(None, s(30)), Verdict::GoOn);
+    }
+
+    /// `Duration::MAX` for "only when asked" was added to a time, and panicked.
+    #[test]
+    fn an_interval_may_be_without_end() {
+        let never = CheckpointPolicy { interval: Duration::MAX, timeout: Duration::MAX, ..policy() };
+        let mut pacing = Pacing::new(never, s(1));
+        assert_eq!(pacing.next_begin(), Some(Duration::MAX));
+        pacing.began(id(1), s(2));
+        assert_eq!(pacing.next_timeout(), Some((Duration::MAX, id(1))));
     }
 
     #[test]
