@@ -33,7 +33,7 @@ use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{find_claim, read_claim};
 use crate::lease::HeldLease;
-use crate::manifest::{Boundary, Completion, Deletions, Lease, LiveCompletion};
+use crate::manifest::{Boundary, ClaimRef, Completion, Deletions, Lease, LiveCompletion};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
 use crate::pins::pins;
 use crate::repo::{Listed, Meta, Repo};
@@ -182,10 +182,11 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, own: &HeldLe
 
 /// Reads the claims of all roots.
 async fn reach(repo: &Repo, job: &JobName, roots: &BTreeMap<u64, Completion>, reached: &mut Reached) -> Result<()> {
-    let claims = roots.values().flat_map(|root| root.claims.iter().map(|claim| (root.checkpoint, claim)));
-    let mut reads =
-        futures_util::stream::iter(claims.map(|(checkpoint, claim)| read_claim(repo, job, checkpoint, claim)))
-            .buffer_unordered(REQUESTS_AT_ONCE);
+    let claims: Vec<(CheckpointId, ClaimRef)> =
+        roots.values().flat_map(|root| root.claims.iter().map(|claim| (root.checkpoint, claim.clone()))).collect();
+    let read =
+        |(checkpoint, claim): (CheckpointId, ClaimRef)| async move { read_claim(repo, job, checkpoint, &claim).await };
+    let mut reads = futures_util::stream::iter(claims.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
     while let Some(claim) = reads.try_next().await? {
         reached.parcels.extend(claim.runs.iter().map(|run| run.parcel));
         reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
@@ -316,9 +317,9 @@ async fn delete(repo: &Repo, job: &JobName, collected: &mut Collected) -> Result
     let record = Deletions { job: job.clone(), paths, bytes: collected.garbage_bytes };
     let id = u128::from(repo.ambient().random()) << 64 | u128::from(repo.ambient().random());
     repo.publish(&ObjectName::Deletions(job.clone(), id), &record).await?;
-    let names = collected.garbage.iter().filter_map(|(path, _)| ObjectName::parse(path));
-    let deletions = names.map(|name| async move { repo.delete(&name).await });
-    let mut deletions = futures_util::stream::iter(deletions).buffer_unordered(REQUESTS_AT_ONCE);
+    let names: Vec<ObjectName> = collected.garbage.iter().filter_map(|(path, _)| ObjectName::parse(path)).collect();
+    let delete = |name: ObjectName| async move { repo.delete(&name).await };
+    let mut deletions = futures_util::stream::iter(names.into_iter().map(delete)).buffer_unordered(REQUESTS_AT_ONCE);
     while let Some(()) = deletions.try_next().await? {
         collected.deleted += 1;
     }

@@ -189,7 +189,9 @@ async fn copy_objects(
         let bytes = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         progress(CopyProgress { bytes, all_bytes: copied.copied_bytes });
     };
-    let copies = lacking.iter().map(|run| copy_run(source, target, job, run, &tell));
+    let tell = &tell;
+    let copy = |run: ClaimedRun| async move { copy_run(source, target, job, &run, tell).await };
+    let copies = lacking.into_iter().map(copy);
     let new: Vec<ClaimedRun> =
         futures_util::stream::iter(copies).buffer_unordered(options.runs_at_once.max(1)).try_collect().await?;
     there.extend(new.into_iter().map(|run| (run.parcel.run, run)));

@@ -104,9 +104,11 @@ pub(crate) async fn read_claims(
     completion: &Completion,
     groups: KeyGroups,
 ) -> Result<Vec<Claim>> {
-    let wanted = completion.claims.iter().filter(|claim| claim.groups.overlaps(groups));
-    let reads = wanted.map(|claim| read_claim(repo, job, completion.checkpoint, claim));
-    futures_util::stream::iter(reads).buffered(CLAIMS_AT_ONCE).try_collect().await
+    let checkpoint = completion.checkpoint;
+    let wanted: Vec<ClaimRef> =
+        completion.claims.iter().filter(|claim| claim.groups.overlaps(groups)).cloned().collect();
+    let read = |claim: ClaimRef| async move { read_claim(repo, job, checkpoint, &claim).await };
+    futures_util::stream::iter(wanted.into_iter().map(read)).buffered(CLAIMS_AT_ONCE).try_collect().await
 }
 
 /// A shipped run whose chunk table was read: any part of it can be fetched.

@@ -91,8 +91,12 @@ async fn fetch(
     pool: &LocalPool,
 ) -> Result<Restored> {
     let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
-    let fetches = missing.iter().map(|run| fetch_run(repo, job, completion.checkpoint, run, pool));
-    futures_util::stream::iter(fetches).buffer_unordered(options.runs_at_once.max(1)).try_collect::<()>().await?;
+    let checkpoint = completion.checkpoint;
+    let fetch = |run: ClaimedRun| async move { fetch_run(repo, job, checkpoint, &run, pool).await };
+    futures_util::stream::iter(missing.clone().into_iter().map(fetch))
+        .buffer_unordered(options.runs_at_once.max(1))
+        .try_collect::<()>()
+        .await?;
     Ok(Restored {
         checkpoint: completion.checkpoint,
         fetched_bytes: missing.iter().map(|run| run.parcel_bytes).sum(),

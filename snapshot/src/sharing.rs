@@ -46,8 +46,11 @@ pub async fn write_probe(repo: &Repo, job: &JobName, worker: &WorkerName) -> Res
 /// # Errors
 /// `Fix` when one is not to be seen from here: its worker writes to another place. Those of the requests.
 pub async fn read_probes(repo: &Repo, job: &JobName, probes: &[WorkerProbe]) -> Result<()> {
-    let reads = probes.iter().map(|probe| read_probe(repo, job, probe));
-    futures_util::stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await
+    let read = |probe: WorkerProbe| async move { read_probe(repo, job, &probe).await };
+    futures_util::stream::iter(probes.to_vec().into_iter().map(read))
+        .buffer_unordered(READS_AT_ONCE)
+        .try_collect()
+        .await
 }
 
 async fn read_probe(repo: &Repo, job: &JobName, probe: &WorkerProbe) -> Result<()> {

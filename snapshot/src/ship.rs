@@ -83,13 +83,15 @@ pub(crate) async fn upload_runs(
     fs: &Arc<dyn Fs>,
     runs: &[RunRef],
     options: &ShipOptions,
-    done: impl Fn(ClaimedRun),
+    done: impl Fn(ClaimedRun) + Sync,
 ) -> Result<Vec<ClaimedRun>> {
-    let uploads = runs.iter().map(|run| async {
-        let uploaded = upload_run(repo, job, fs, run, options.level).await?;
+    let done = &done;
+    let upload = |run: RunRef| async move {
+        let uploaded = upload_run(repo, job, fs, &run, options.level).await?;
         done(uploaded);
         Ok(uploaded)
-    });
+    };
+    let uploads = runs.to_vec().into_iter().map(upload);
     futures_util::stream::iter(uploads).buffered(options.runs_at_once.max(1)).try_collect().await
 }
 

@@ -14,7 +14,7 @@ use crate::gather::{Gathered, gather};
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
 use crate::local::LocalPool;
-use crate::manifest::{Claim, ClaimRef, ClaimedStack, Completion, LiveCompletion, LocalCopy, LocalRun};
+use crate::manifest::{Claim, ClaimRef, ClaimedRun, ClaimedStack, Completion, LiveCompletion, LocalCopy, LocalRun};
 use crate::names::{CheckpointId, JobName, RunName};
 use crate::repo::Repo;
 
@@ -116,9 +116,12 @@ impl Standby {
     async fn copy(&self, completion: &Completion) -> Result<Followed> {
         let gathered = gather(&self.repo, &self.job, completion, self.groups, &self.pool).await?;
         let Gathered { claims, plan, copies, missing } = gathered;
-        let fetches =
-            missing.iter().map(|run| fetch_run(&self.repo, &self.job, completion.checkpoint, run, &self.pool));
-        futures_util::stream::iter(fetches).buffer_unordered(self.runs_at_once).try_collect::<()>().await?;
+        let checkpoint = completion.checkpoint;
+        let fetch = |run: ClaimedRun| async move { fetch_run(&self.repo, &self.job, checkpoint, &run, &self.pool).await };
+        futures_util::stream::iter(missing.clone().into_iter().map(fetch))
+            .buffer_unordered(self.runs_at_once)
+            .try_collect::<()>()
+            .await?;
         for (number, (claim_ref, claim)) in claims.iter().enumerate() {
             if !copies.contains_key(&number) {
                 let copy = self.written(completion.checkpoint, claim_ref, claim);

@@ -85,8 +85,10 @@ async fn verify_completion(
     if level == VerifyLevel::Manifests {
         return Ok(verified);
     }
-    let look = |run| async move { Ok::<_, Error>(verify_run(repo, job, completion.checkpoint, run, level).await) };
-    let looks = parcels.values().map(look);
+    let checkpoint = completion.checkpoint;
+    let look =
+        |run: ClaimedRun| async move { Ok::<_, Error>(verify_run(repo, job, checkpoint, &run, level).await) };
+    let looks = parcels.into_values().map(look);
     let mut looks = futures_util::stream::iter(looks).buffer_unordered(RUNS_AT_ONCE);
     while let Some(looked) = looks.try_next().await? {
         match looked {

@@ -136,7 +136,7 @@ impl Epoch {
         }
         let new: Vec<(ParcelName, u64)> =
             parcels.iter().filter(|(name, _)| !self.seen.contains(name)).map(|(name, bytes)| (*name, *bytes)).collect();
-        let looks = new.iter().map(|(parcel, bytes)| self.look_at(*parcel, *bytes));
+        let looks = new.into_iter().map(|(parcel, bytes)| self.look_at(parcel, bytes));
         futures_util::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect::<()>().await?;
         let completion = Completion {
             checkpoint: barrier.checkpoint,
