@@ -11,6 +11,7 @@ use bedload_snapshot::{
     Barrier, Chain, CheckpointId, ClaimRef, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
     RestoreOptions, Restored, ShipOptions, ShipReport, Worker, WorkerName, claims, restore, restore_lazily,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, Change};
 use crate::catalog::{Catalog, StateInfo, TimersInfo};
@@ -34,7 +35,7 @@ const WALK_KEYS: usize = 256;
 const FETCH_THREADS: usize = 2;
 
 /// What an engine starts from.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Start {
     /// The newest checkpoint of the job; an error when there is none (default).
     #[default]

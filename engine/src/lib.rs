@@ -96,15 +96,21 @@ mod keyed;
 mod firing;
 
 mod engine;
+mod rounds;
 
 mod bootstrap;
+mod coordinator;
 mod reader;
+
+mod runner;
 
 pub use bedload_lsm::{Counter, Histogram, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use bedload_snapshot::{Barrier, CheckpointId, ClaimRef, JobName, KeyGroups, Repo, ShipReport, WorkerName};
 pub use bootstrap::bootstrap;
+pub use bedload_snapshot::{CheckpointPolicy, Cuts, Retention, WorkerProbe, write_probe};
 pub use catalog::{StateInfo, TimersInfo};
 pub use codec::{Codec, InOrder, Postcard, Raw};
+pub use coordinator::{Assignment, Cleaned, Coordinator, CoordinatorOptions, FromWorker, ToWorker};
 pub use engine::{Builder, Engine, Opened, Position, Residence, Restoring, Shipment, Shipped, Start};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use firing::Fired;
@@ -113,6 +119,7 @@ pub use keyed::{Addable, Entries, Keyed, Mergeable, Readable};
 pub use operator_state::OperatorState;
 pub use ordered::Ordered;
 pub use reader::{CheckpointReader, RawEntry};
+pub use runner::{Ended, Job, Operator, Polled, Source, Stopper};
 pub use spec::{Aggregate, Aggregating, Forms, List, Map, Reducing, Spec, State, StateKind, Value};
 pub use timers::Timers;
 pub use ttl::{Clock, Renewal, Ttl};
