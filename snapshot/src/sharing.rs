@@ -47,10 +47,8 @@ pub async fn write_probe(repo: &Repo, job: &JobName, worker: &WorkerName) -> Res
 /// `Fix` when one is not to be seen from here: its worker writes to another place. Those of the requests.
 pub async fn read_probes(repo: &Repo, job: &JobName, probes: &[WorkerProbe]) -> Result<()> {
     let read = |probe: WorkerProbe| async move { read_probe(repo, job, &probe).await };
-    futures_util::stream::iter(probes.to_vec().into_iter().map(read))
-        .buffer_unordered(READS_AT_ONCE)
-        .try_collect()
-        .await
+    let probes: Vec<WorkerProbe> = probes.to_vec();
+    futures_util::stream::iter(probes.into_iter().map(read)).buffer_unordered(READS_AT_ONCE).try_collect().await
 }
 
 async fn read_probe(repo: &Repo, job: &JobName, probe: &WorkerProbe) -> Result<()> {

@@ -91,7 +91,8 @@ pub(crate) async fn upload_runs(
         done(uploaded);
         Ok(uploaded)
     };
-    let uploads = runs.to_vec().into_iter().map(upload);
+    let runs: Vec<RunRef> = runs.to_vec();
+    let uploads = runs.into_iter().map(upload);
     futures_util::stream::iter(uploads).buffered(options.runs_at_once.max(1)).try_collect().await
 }
 
