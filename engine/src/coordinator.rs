@@ -330,7 +330,8 @@ impl Coordinator {
         self.rounds.as_ref().and_then(Rounds::answer)
     }
 
-    /// When [`step`](Coordinator::step) has something to do, unless a worker says something before; times count from any moment.
+    /// When [`step`](Coordinator::step) has something to do, unless a worker says something before: a time as those that are passed in,
+    /// zero for at once. None as long as workers are not ready.
     pub fn next_step(&self) -> Option<Duration> {
         match self.rounds.as_ref()?.due(Duration::ZERO) {
             Due::Nothing(at) => at,

@@ -124,7 +124,7 @@ impl Rounds {
     /// A checkpoint exists; gives the earlier ones that were still being made, which nobody needs any more.
     pub fn completed(&mut self, checkpoint: CheckpointId, now: Duration) -> Vec<Barrier> {
         let later = self.in_flight.split_off(&checkpoint);
-        let mut earlier = std::mem::replace(&mut self.in_flight, later);
+        let earlier = std::mem::replace(&mut self.in_flight, later);
         let is_asked = self.in_flight.remove(&checkpoint).is_some_and(|round| round.is_asked);
         // What an earlier one was asked for is in this one too.
         if is_asked || earlier.values().any(|round| round.is_asked) {
@@ -134,7 +134,7 @@ impl Rounds {
             self.pacing.completed(*earlier, now);
         }
         self.pacing.completed(checkpoint, now);
-        earlier.values_mut().map(|round| round.barrier.clone()).collect()
+        earlier.into_values().map(|round| round.barrier).collect()
     }
 
     /// A checkpoint failed or took too long; nothing when it is not being made.

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bedload::{
-    Assignment, CheckpointPolicy, Coordinator, CoordinatorOptions, Engine, Error, ErrorKind, Fired, FromWorker, Job,
-    JobName, Keyed, List, Map, Operator, Polled, Reducing, Repo, Residence, Result, Retention, Source, Spec, Start,
-    State, Stopper, Timers, ToWorker, write_probe,
+    Assignment, CheckpointPolicy, Coordinator, CoordinatorOptions, Cuts, Engine, Error, ErrorKind, Fired, FromWorker,
+    Job, JobName, Keyed, List, Map, Operator, Polled, Reducing, Repo, Residence, Result, Retention, Source, Spec,
+    Start, State, Stopper, Timers, ToWorker, write_probe,
 };
 use bedload_snapshot::Chain;
 
@@ -112,7 +112,13 @@ impl Source for Text {
             return Err(Error::new(ErrorKind::Retry, "the source fails as planned"));
         }
         if is_time(&self.trouble.stop_after_reads) {
-            self.trouble.stopper.lock().unwrap().as_ref().expect("it was set before the run").stop();
+            self.trouble
+                .stopper
+                .lock()
+                .expect("no panic comes between")
+                .as_ref()
+                .expect("it was set before the run")
+                .stop();
         }
         self.at += 1;
         Ok(Polled::Record(word(self.seed, self.source, self.at - 1)))
@@ -125,7 +131,7 @@ impl Source for Text {
     fn seek(&mut self, position: Option<&[u8]>) -> Result<()> {
         let began = if position.is_some() { &self.trouble.restored } else { &self.trouble.began_empty };
         began.fetch_add(1, Ordering::Relaxed);
-        self.at = position.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().unwrap()));
+        self.at = position.map_or(0, |bytes| u64::from_be_bytes(bytes.try_into().expect("eight bytes were given")));
         Ok(())
     }
 
@@ -203,20 +209,28 @@ fn expected(seed: u64, lengths: &[u64]) -> Counts {
 }
 
 /// What a checkpoint holds, read by one engine.
-fn found(repo: &Repo, directory: &Path) -> Counts {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+fn found(repo: &Repo, job: &str, directory: &Path) -> Counts {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("nothing is in its way");
     let mut engine = runtime
-        .block_on(Engine::builder(directory).repo(repo, "words").memory(16 << 20).start(Start::Latest).open())
-        .unwrap();
-    let (count, closed) = (engine.state(COUNT).unwrap(), engine.state(CLOSED).unwrap());
-    let windows = engine.state(WINDOWS).unwrap();
+        .block_on(Engine::builder(directory).repo(repo, job).memory(16 << 20).start(Start::Latest).open())
+        .expect("nothing is in its way");
+    let (count, closed) =
+        (engine.state(COUNT).expect("nothing is in its way"), engine.state(CLOSED).expect("nothing is in its way"));
+    let windows = engine.state(WINDOWS).expect("nothing is in its way");
     let mut keys = Vec::new();
-    engine.keys::<String, _>(&windows, |key, window| panic!("{key} has an open window {window}")).unwrap();
-    engine.keys::<String, _>(&count, |key, ()| Ok(keys.push(key))).unwrap();
+    engine
+        .keys::<String, _>(&windows, |key, window| panic!("{key} has an open window {window}"))
+        .expect("nothing is in its way");
+    engine
+        .keys::<String, _>(&count, |key, ()| {
+            keys.push(key);
+            Ok(())
+        })
+        .expect("nothing is in its way");
     let counts = keys.into_iter().map(|text| {
-        let mut states = engine.with_key(&text).unwrap();
-        let all = states.get(&count).unwrap().unwrap();
-        let windows = states.get(&closed).unwrap();
+        let mut states = engine.with_key(&text).expect("nothing is in its way");
+        let all = states.get(&count).expect("nothing is in its way").expect("nothing is in its way");
+        let windows = states.get(&closed).expect("nothing is in its way");
         (text, (all, windows))
     });
     counts.collect()
@@ -252,14 +266,16 @@ fn job(
 }
 
 fn open_repo(address: &str) -> Repo {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(Repo::open(address)).unwrap()
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("nothing is in its way");
+    runtime.block_on(Repo::open(address)).expect("nothing is in its way")
 }
 
 /// How many checkpoints exist.
 fn live(repo: &Repo) -> usize {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let chain = runtime.block_on(Chain::read(repo, &JobName::new("words").unwrap())).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("nothing is in its way");
+    let chain = runtime
+        .block_on(Chain::read(repo, &JobName::new("words").expect("nothing is in its way")))
+        .expect("nothing is in its way");
     chain.state().live().len()
 }
 
@@ -281,7 +297,7 @@ fn round(seed: u64, tally: &mut Tally) {
         drawn += 1;
         mix(!seed, drawn) % bound
     };
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("nothing is in its way");
     // Some on a disk, most in memory, which is faster.
     let address = match seed % 8 {
         0 => format!("file://{}/repo", directory.path().display()),
@@ -292,8 +308,11 @@ fn round(seed: u64, tally: &mut Tally) {
     let all: u64 = lengths.iter().sum();
     let trouble = Trouble::none();
     let mut job = job(seed, &lengths, 40, &repo, &directory.path().join("work"), &trouble);
-    *trouble.stopper.lock().unwrap() = Some(job.stopper());
+    *trouble.stopper.lock().expect("no panic comes between") = Some(job.stopper());
     job = job.checkpoints(CheckpointPolicy { in_flight_max: 1 + below(2) as usize, ..policy(5) });
+    if seed.is_multiple_of(3) {
+        job = job.cuts(Cuts::Bytes);
+    }
     if seed % 5 == 1 {
         job = job.engine(|builder| builder.residence(Residence::Heap));
     }
@@ -322,7 +341,11 @@ fn round(seed: u64, tally: &mut Tally) {
     assert!(live(&repo) <= 3, "seed {seed}: {} checkpoints are kept, of which two should be", live(&repo));
     tally.restored += trouble.restored.load(Ordering::Relaxed);
     tally.began_empty += trouble.began_empty.load(Ordering::Relaxed);
-    assert_eq!(found(&repo, &directory.path().join("found")), expected(seed, &lengths), "seed {seed}: {lengths:?}");
+    assert_eq!(
+        found(&repo, "words", &directory.path().join("found")),
+        expected(seed, &lengths),
+        "seed {seed}: {lengths:?}"
+    );
 }
 
 #[test]
@@ -386,7 +409,7 @@ fn a_killed_process_goes_on_from_its_last_checkpoint() {
     assert!(kills >= 4, "{kills} kills");
     assert_eq!(trouble.restored.load(Ordering::Relaxed), 2, "no checkpoint was complete after {kills} kills");
     let repo = open_repo(&format!("file://{}/repo", directory.path().display()));
-    assert_eq!(found(&repo, &directory.path().join("found")), expected(7, &VICTIM_WORDS));
+    assert_eq!(found(&repo, "words", &directory.path().join("found")), expected(7, &VICTIM_WORDS));
 }
 
 #[test]
@@ -420,6 +443,23 @@ fn a_source_that_is_gone_is_not_forgotten_in_silence() {
     assert!(error.to_string().contains("has a source text 1"), "{error}");
     // One more begins at its beginning.
     job(1, &[200, 100, 300], 10, &repo, &directory.path().join("work"), &trouble).run().unwrap();
+}
+
+#[test]
+fn a_job_may_start_from_another_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (repo, trouble, lengths) = (open_repo("memory://"), Trouble::none(), [2_000, 1_000]);
+    let mut first = job(3, &lengths, 40, &repo, &directory.path().join("first"), &trouble).parallelism(3);
+    *trouble.stopper.lock().unwrap() = Some(first.stopper());
+    trouble.stop_after_reads.store(1_100, Ordering::SeqCst);
+    let ended = first.run().unwrap();
+    let mut second = job(3, &lengths, 40, &repo, &directory.path().join("second"), &trouble).parallelism(2);
+    second = second.repo(&repo, "other").start(Start::From(JobName::new("words").unwrap(), Some(ended.checkpoint)));
+    second.run().unwrap();
+    assert_eq!(found(&repo, "other", &directory.path().join("found")), expected(3, &lengths));
+    let newest = Start::From(JobName::new("words").unwrap(), None);
+    let again = second.start(newest).directory(directory.path().join("third")).run().unwrap();
+    assert_eq!((again.failed, live(&repo)), (0, 1), "the first job is as it was");
 }
 
 /// Fires by the machine's clock, and lets its source end.
@@ -488,7 +528,7 @@ fn coordinator_options(workers: u32, tolerated_failures: u32) -> CoordinatorOpti
 }
 
 async fn ready(repo: &Repo, assigned: &Assignment) -> FromWorker {
-    let probe = write_probe(repo, &assigned.job, &assigned.name).await.unwrap();
+    let probe = write_probe(repo, &assigned.job, &assigned.name).await.expect("nothing is in its way");
     FromWorker::Ready { epoch: assigned.epoch, worker: assigned.worker, opened_from: None, probe }
 }
 

@@ -101,8 +101,8 @@ pub trait Operator<K, R> {
     ///
     /// # Errors
     /// Whatever ends the job.
+    #[expect(unused_variables, reason = "the default does nothing")]
     fn on_timer(&mut self, key: &mut Keyed<'_>, timer: &Fired<'_>) -> Result<()> {
-        let (_, _) = (key, timer);
         Ok(())
     }
 
@@ -110,8 +110,8 @@ pub trait Operator<K, R> {
     ///
     /// # Errors
     /// Whatever ends the job.
+    #[expect(unused_variables, reason = "the default does nothing")]
     fn at_barrier(&mut self, engine: &mut Engine, checkpoint: CheckpointId) -> Result<()> {
-        let (_, _) = (engine, checkpoint);
         Ok(())
     }
 
@@ -120,8 +120,8 @@ pub trait Operator<K, R> {
     ///
     /// # Errors
     /// Whatever ends the job.
+    #[expect(unused_variables, reason = "the default does nothing")]
     fn confirmed(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        let _ = checkpoint;
         Ok(())
     }
 }
@@ -295,7 +295,8 @@ impl<R, K, O> Job<R, K, O> {
         self
     }
 
-    /// A directory on a local disk for the working state of all workers. Needed.
+    /// A directory on a local disk for the working state of all workers, and their copies of the last checkpoint. Needed. Directories of
+    /// workers that later runs do not have stay.
     pub fn directory(mut self, directory: impl AsRef<Path>) -> Job<R, K, O> {
         self.directory = Some(directory.as_ref().to_owned());
         self
@@ -523,7 +524,10 @@ impl Desk<'_> {
                         feed.send(ToSource::Halt).ok();
                     }
                     running = 0;
-                    (is_ending, _) = (true, self.coordinator.ask());
+                    if !is_ending {
+                        is_ending = true;
+                        self.coordinator.ask();
+                    }
                     continue;
                 }
                 default(wait) => continue,
