@@ -299,12 +299,12 @@ fn round(seed: u64, tally: &mut Tally) {
     };
     let directory = tempfile::tempdir().expect("nothing is in its way");
     // Some on a disk, most in memory, which is faster.
-    let address = match seed % 8 {
+    let address = match seed % 16 {
         0 => format!("file://{}/repo", directory.path().display()),
         _ => "memory://".to_owned(),
     };
     let repo = open_repo(&address);
-    let lengths: Vec<u64> = (0..1 + below(2)).map(|_| 500 + below(30) * WINDOW).collect();
+    let lengths: Vec<u64> = (0..1 + below(2)).map(|_| 300 + below(20) * WINDOW).collect();
     let all: u64 = lengths.iter().sum();
     let trouble = Trouble::none();
     let mut job = job(seed, &lengths, 40, &repo, &directory.path().join("work"), &trouble);
@@ -453,13 +453,14 @@ fn a_job_may_start_from_another_one() {
     *trouble.stopper.lock().unwrap() = Some(first.stopper());
     trouble.stop_after_reads.store(1_100, Ordering::SeqCst);
     let ended = first.run().unwrap();
+    let kept = live(&repo);
     let mut second = job(3, &lengths, 40, &repo, &directory.path().join("second"), &trouble).parallelism(2);
     second = second.repo(&repo, "other").start(Start::From(JobName::new("words").unwrap(), Some(ended.checkpoint)));
     second.run().unwrap();
     assert_eq!(found(&repo, "other", &directory.path().join("found")), expected(3, &lengths));
     let newest = Start::From(JobName::new("words").unwrap(), None);
     let again = second.start(newest).directory(directory.path().join("third")).run().unwrap();
-    assert_eq!((again.failed, live(&repo)), (0, 1), "the first job is as it was");
+    assert_eq!((again.failed, live(&repo)), (0, kept), "the first job is as it was");
 }
 
 /// Fires by the machine's clock, and lets its source end.
