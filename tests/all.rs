@@ -18,4 +18,5 @@ mod regressions;
 mod repos;
 mod requests;
 mod scripts;
+mod states;
 mod tidy;

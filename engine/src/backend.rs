@@ -28,7 +28,8 @@ pub(crate) enum Change {
 /// A place in a range, which survives writes.
 pub(crate) enum Place {
     Lsm(Cursor),
-    Heap { range: KeyRange, at: Option<Vec<u8>>, value: Vec<u8> },
+    /// The range starts behind the entry that was shown last: at its key and a zero.
+    Heap { range: KeyRange, is_at: bool, value: Vec<u8> },
 }
 
 impl Backend {
@@ -41,6 +42,24 @@ impl Backend {
         }
     }
 
+    /// Looks at the value of `key`; one that is there ends at `renewed` then, if given.
+    #[inline]
+    pub fn read_and_renew<T>(
+        &mut self,
+        key: &[u8],
+        buffer: &mut Vec<u8>,
+        renewed: Option<Expiry>,
+        look: impl FnOnce(Option<&[u8]>) -> Result<T>,
+    ) -> Result<T> {
+        let Some(renewed) = renewed else { return self.read(key, look) };
+        self.update(key, buffer, |bytes, out| {
+            let result = look(bytes)?;
+            let Some(bytes) = bytes else { return Ok((Change::Keep, result)) };
+            out.extend_from_slice(bytes);
+            Ok((Change::Write(Some(renewed)), result))
+        })
+    }
+
     #[inline]
     pub fn put(&mut self, key: &[u8], value: &[u8], expiry: Option<Expiry>) -> Result<()> {
         match self {
@@ -48,10 +67,7 @@ impl Backend {
                 None => store.put(key, value),
                 Some(expiry) => store.put_until(key, value, expiry),
             },
-            Backend::Heap(heap) => {
-                heap.put(key, value, expiry);
-                Ok(())
-            }
+            Backend::Heap(heap) => heap.put(key, value, expiry),
         }
     }
 
@@ -82,8 +98,8 @@ impl Backend {
                 let (change, result) = change(heap.get(key).map(|kept| &kept.bytes[..]), buffer)?;
                 match change {
                     Change::Keep => {}
-                    Change::Write(expiry) => heap.put(key, buffer, expiry),
-                    Change::Rewrite => heap.put(key, buffer, heap.get(key).and_then(|kept| kept.expiry)),
+                    Change::Write(expiry) => heap.put(key, buffer, expiry)?,
+                    Change::Rewrite => heap.put(key, buffer, heap.get(key).and_then(|kept| kept.expiry))?,
                     Change::Delete => heap.delete(key),
                 }
                 Ok(result)
@@ -149,7 +165,7 @@ impl Backend {
     pub fn place(&self, range: KeyRange) -> Place {
         match self {
             Backend::Lsm(store) => Place::Lsm(store.cursor(range)),
-            Backend::Heap(_) => Place::Heap { range, at: None, value: Vec::new() },
+            Backend::Heap(_) => Place::Heap { range, is_at: false, value: Vec::new() },
         }
     }
 
@@ -157,16 +173,16 @@ impl Backend {
     pub fn next<'a>(&self, place: &'a mut Place) -> Result<Option<(&'a [u8], &'a [u8])>> {
         match (self, place) {
             (Backend::Lsm(store), Place::Lsm(cursor)) => cursor.next(store),
-            (Backend::Heap(heap), Place::Heap { range, at, value }) => {
+            (Backend::Heap(heap), Place::Heap { range, is_at, value }) => {
                 let Some((key, kept)) = heap.first(range) else {
-                    *at = None;
+                    *is_at = false;
                     return Ok(None);
                 };
                 value.clone_from(&kept.bytes);
                 range.start.clone_from(key);
                 range.start.push(0);
-                let at = at.insert(key.clone());
-                Ok(Some((at, value)))
+                *is_at = true;
+                Ok(Some((&range.start[..key.len()], value)))
             }
             _ => unreachable!("a place is used with the backend that made it"),
         }
@@ -176,11 +192,11 @@ impl Backend {
     pub fn remove_at(&mut self, place: &mut Place) -> Result<()> {
         match (self, place) {
             (Backend::Lsm(store), Place::Lsm(cursor)) => store.remove_at(cursor),
-            (Backend::Heap(heap), Place::Heap { at, .. }) => {
-                let key = at
-                    .take()
-                    .ok_or_else(|| crate::error::fix("the cursor stands at no entry: call next first, remove once"))?;
-                heap.delete(&key);
+            (Backend::Heap(heap), Place::Heap { range, is_at, .. }) => {
+                if !std::mem::take(is_at) {
+                    return Err(crate::error::fix("the cursor stands at no entry: call next first, remove once"));
+                }
+                heap.delete(&range.start[..range.start.len() - 1]);
                 Ok(())
             }
             _ => unreachable!("a place is used with the backend that made it"),

@@ -226,8 +226,13 @@ impl Catalog {
     /// Declares timers.
     ///
     /// # Errors
-    /// `Fix` when they are known with another clock.
+    /// `Fix` when they are known with another clock, or others have the hash of their name.
     pub fn declare_timers(&mut self, name: &str, clock: Clock) -> Result<()> {
+        let tag = Tag::new(Kind::Timer, Some(clock), name);
+        let is_taken = |known: &&TimersInfo| known.name != name && Tag::new(Kind::Timer, Some(clock), &known.name) == tag;
+        if let Some(known) = self.timers.iter().find(is_taken) {
+            return Err(fix(format!("timers {name}: their name has the hash of {}: rename one of them", known.name)));
+        }
         match self.timers.iter().find(|known| known.name == name) {
             Some(known) if known.clock != clock => Err(fix(format!(
                 "timers {name}: declared by {clock:?} time, and what is stored is due by {:?} time: give them another name",

@@ -20,9 +20,10 @@ use crate::firing::{Fired, advance};
 use crate::heap::{Heap, Kept};
 use crate::hex::HexBytes;
 use crate::key_groups::{KeyHash, key_group};
-use crate::keyed::{Core, Keyed};
+use crate::keyed::{Core, ELEMENT_END_BYTES, Keyed};
 use crate::operator_state::OperatorState;
 use crate::ordered::Ordered;
+use crate::seeded::{Bug, is_seeded};
 use crate::spec::{Spec, State, StateKind};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, Tag, parse};
 use crate::timers::{Queue, Timers};
@@ -391,11 +392,10 @@ impl Engine {
             keys.push(key.to_vec());
         }
         for key in keys {
-            store.update(&key, |slot| {
-                if let Some(value) = slot.value() {
-                    heap.put(&key, value, slot.expiry());
-                }
-            })?;
+            store.update(&key, |slot| match slot.value() {
+                Some(value) => heap.put(&key, value, slot.expiry()),
+                None => Ok(()),
+            })??;
         }
         self.core.backend = Backend::Heap(heap);
         Ok(())
@@ -654,7 +654,7 @@ fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]
     let mut buffer = Vec::new();
     let is_list = state.spec.kind == Kind::List;
     let is_number = matches!(state.spec.kind, Kind::Sum | Kind::Min | Kind::Max);
-    let head_bytes = if is_list && state.spec.ttl.is_some() { 8 } else { 0 };
+    let head_bytes = if is_list && state.spec.ttl.is_some() { ELEMENT_END_BYTES } else { 0 };
     let mut count = 0;
     let mut renew = |item: &[u8], out: &mut Vec<u8>| -> Result<()> {
         let damaged =
@@ -668,7 +668,7 @@ fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]
         count += 1;
         state.spec.encode(&state.spec.decode(item)?, out)
     };
-    if is_number {
+    if is_number || state.spec.kind == Kind::Map && is_seeded(Bug::MapsNotMigrated) {
         return Ok(0);
     }
     backend.update(key, &mut buffer, |bytes, out| {

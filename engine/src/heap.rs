@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bedload_lsm::{ClockId, Clocks, Expiry, KeyRange, Rules};
+use bedload_lsm::{ClockId, Clocks, Expiry, KEY_BYTES_MAX, KeyRange, Rules, VALUE_BYTES_MAX};
 
 use crate::error::{Result, fix};
 use crate::state_key::StateRules;
@@ -52,28 +52,31 @@ impl Heap {
         self.entries.get(key).filter(|kept| self.lives(kept))
     }
 
-    pub fn put(&mut self, key: &[u8], bytes: &[u8], expiry: Option<Expiry>) {
+    /// # Errors
+    /// `Fix` when key or value are longer than a store takes, which each checkpoint goes through.
+    pub fn put(&mut self, key: &[u8], bytes: &[u8], expiry: Option<Expiry>) -> Result<()> {
+        for (what, length, limit) in [("key", key.len(), KEY_BYTES_MAX), ("value", bytes.len(), VALUE_BYTES_MAX)] {
+            if length > limit {
+                return Err(fix(format!("{what} of {length} bytes, at most {limit}")));
+            }
+        }
         if let Some(kept) = self.entries.get_mut(key) {
             kept.bytes.clear();
             kept.bytes.extend_from_slice(bytes);
             kept.expiry = expiry;
-            return;
+            return Ok(());
         }
         self.entries.insert(key.to_vec(), Kept { bytes: bytes.to_vec(), expiry });
+        Ok(())
     }
 
     pub fn merge(&mut self, key: &[u8], operand: &[u8], expiry: Option<Expiry>) -> Result<()> {
         let rule = StateRules.rule(key).ok_or_else(|| fix("nothing is merged under this key"))?;
         rule.fold.check(operand)?;
-        match self.get(key) {
-            Some(kept) => {
-                let mut joined = Vec::new();
-                rule.fold.join(&kept.bytes, operand, &mut joined)?;
-                self.put(key, &joined, expiry);
-            }
-            None => self.put(key, operand, expiry),
-        }
-        Ok(())
+        let Some(kept) = self.get(key) else { return self.put(key, operand, expiry) };
+        let mut joined = Vec::new();
+        rule.fold.join(&kept.bytes, operand, &mut joined)?;
+        self.put(key, &joined, expiry)
     }
 
     pub fn delete(&mut self, key: &[u8]) {

@@ -14,9 +14,10 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::key_groups::{KeyHash, key_group};
 use crate::ordered::Ordered;
+use crate::seeded::{Bug, is_seeded};
 use crate::spec::{Aggregate, Aggregating, List, Map, Reducer, Reducing, State, StateKind, Value};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, Parts, Tag, framed};
-use crate::timers::{Pass, Queue, Timers, timer_key};
+use crate::timers::{Batch, Pass, Queue, Timers, timer_key};
 use crate::ttl::Ttl;
 
 /// What operations work on.
@@ -31,6 +32,8 @@ pub(crate) struct Core {
     key_type: &'static str,
     pub queues: Vec<Queue>,
     pub pass: Option<Pass>,
+    /// Buffers for timers that fire.
+    pub batches: Vec<Batch>,
     /// Group, tag, framed key, framed namespace, and behind them what an operation adds.
     key: Vec<u8>,
     /// Where the framed key ends in it.
@@ -50,6 +53,7 @@ impl Core {
             key_type: "",
             queues: Vec::new(),
             pass: None,
+            batches: Vec::new(),
             key: Vec::new(),
             key_end: 0,
             buffer: Vec::new(),
@@ -313,17 +317,15 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     /// Reads an item; renews its life where the declaration says so.
     #[inline]
     fn item<S: StateKind>(&mut self, state: &State<S>) -> Result<Option<S::Item>> {
-        if state.spec.ttl.is_some_and(|ttl| ttl.is_renewed_by_reads()) {
-            return self.change(state, |value| {
-                let bytes = value.as_ref().map(|value| {
-                    let mut bytes = Vec::new();
-                    state.spec.encode(value, &mut bytes).map(|()| bytes)
-                });
-                bytes.transpose()?.map(|bytes| state.spec.decode(&bytes)).transpose()
-            });
-        }
-        let (backend, key) = self.key(state.tag);
-        backend.read(key, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose())
+        let renewed = self.renewed(state.spec.ttl);
+        let (backend, key, buffer) = self.parts(state.tag);
+        backend.read_and_renew(key, buffer, renewed, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose())
+    }
+
+    /// When something ends whose life is renewed by a read of now.
+    #[inline]
+    fn renewed(&self, ttl: Option<Ttl>) -> Option<Expiry> {
+        self.expiry(ttl.filter(|ttl| ttl.is_renewed_by_reads() && !is_seeded(Bug::ReadsRenewNothing)))
     }
 
     /// Replaces a list.
@@ -352,14 +354,31 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         mut look: impl FnMut(T) -> Result<()>,
     ) -> Result<()> {
         let now = state.spec.ttl.map(|ttl| self.core.backend.clocks().now(ttl.clock_id()));
-        let (backend, key) = self.key(state.tag);
-        backend.read(key, |list| {
-            for element in frames(list.unwrap_or_default()) {
-                if let Some(item) = decode_element(state, element?, now)? {
-                    look(item)?;
+        let renewed = self.renewed(state.spec.ttl);
+        let (backend, key, buffer) = self.parts(state.tag);
+        let Some(renewed) = renewed else {
+            return backend.read(key, |list| {
+                for element in frames(list.unwrap_or_default()) {
+                    if let Some(item) = decode_element(state, element?, now)? {
+                        look(item)?;
+                    }
                 }
+                Ok(())
+            });
+        };
+        let mut renewed_element = Vec::new();
+        backend.update(key, buffer, |list, out| {
+            for element in frames(list.unwrap_or_default()) {
+                let element = element?;
+                let Some(item) = decode_element(state, element, now)? else { continue };
+                renewed_element.clear();
+                renewed_element.extend_from_slice(&renewed.at.to_be_bytes());
+                renewed_element.extend_from_slice(&element[ELEMENT_END_BYTES..]);
+                frame(out, &renewed_element);
+                look(item)?;
             }
-            Ok(())
+            let change = if out.is_empty() { Change::Keep } else { Change::Write(Some(renewed)) };
+            Ok((change, ()))
         })
     }
 
@@ -391,19 +410,11 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         state: &State<Map<K, V, N, C>>,
         map_key: &K,
     ) -> Result<Option<V>> {
-        let expiry =
-            self.expiry(state.spec.ttl).filter(|_| state.spec.ttl.is_some_and(|ttl| ttl.is_renewed_by_reads()));
+        let renewed = self.renewed(state.spec.ttl);
         self.place(state.tag);
         map_key.encode(&mut self.core.key);
         let Core { backend, key, buffer, .. } = &mut *self.core;
-        if expiry.is_none() {
-            return backend.read(key, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose());
-        }
-        backend.update(key, buffer, |bytes, out| {
-            let Some(bytes) = bytes else { return Ok((Change::Keep, None)) };
-            out.extend_from_slice(bytes);
-            Ok((Change::Write(expiry), Some(state.spec.decode(bytes)?)))
-        })
+        backend.read_and_renew(key, buffer, renewed, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose())
     }
 
     /// Whether a map has a key.
@@ -415,9 +426,11 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         state: &State<Map<K, V, N, C>>,
         map_key: &K,
     ) -> Result<bool> {
+        let renewed = self.renewed(state.spec.ttl);
         self.place(state.tag);
         map_key.encode(&mut self.core.key);
-        self.core.backend.read(&self.core.key, |bytes| Ok(bytes.is_some()))
+        let Core { backend, key, buffer, .. } = &mut *self.core;
+        backend.read_and_renew(key, buffer, renewed, |bytes| Ok(bytes.is_some()))
     }
 
     /// Removes a key of a map.
@@ -440,10 +453,11 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         &mut self,
         state: &State<Map<K, V, N, C>>,
     ) -> Entries<'_, K, V, N, C> {
+        let renewed = self.renewed(state.spec.ttl);
         let (backend, key) = self.key(state.tag);
         let prefix_bytes = key.len();
         let place = backend.place(KeyRange::prefix(key));
-        Entries { backend: &mut self.core.backend, place, prefix_bytes, state: *state }
+        Entries { backend: &mut self.core.backend, place, prefix_bytes, renewed, state: *state }
     }
 
     /// Whether a map has no entries.
@@ -471,12 +485,10 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         let group = [key[0], key[1]];
         timer_key(group, timers.tag, at, &key[HEAD_BYTES..], timer);
         let queue = &mut queues[timers.queue];
-        if let Some(pass) = pass {
-            pass.deleted.remove(timer);
-            if pass.clock == queue.clock && at <= pass.now {
-                pass.late.insert(timer.clone());
-                return Ok(());
-            }
+        if let Some(pass) = pass.as_mut().filter(|pass| pass.takes(queue.clock, at)) {
+            // One that was deleted before stays deleted for this pass.
+            pass.late.insert(timer.clone());
+            return Ok(());
         }
         queue.note(u16::from_be_bytes(group), at);
         backend.put(timer, &[], None)
@@ -488,15 +500,18 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     /// Those of the store.
     pub fn delete_timer(&mut self, timers: &Timers<N>, at: u64) -> Result<()> {
         self.place(timers.tag);
-        let Core { backend, key, timer, pass, .. } = &mut *self.core;
+        let Core { backend, key, timer, queues, pass, .. } = &mut *self.core;
         timer_key([key[0], key[1]], timers.tag, at, &key[HEAD_BYTES..], timer);
-        if let Some(pass) = pass {
+        if let Some(pass) = pass.as_mut().filter(|pass| pass.takes(queues[timers.queue].clock, at)) {
             pass.late.remove(timer);
             pass.deleted.insert(timer.clone());
         }
         backend.delete(timer)
     }
 }
+
+/// Bytes of the end of an element, where elements have one: the time, big-endian.
+pub(crate) const ELEMENT_END_BYTES: usize = 8;
 
 fn encode_element<S: StateKind>(
     state: &State<S>,
@@ -514,10 +529,16 @@ fn encode_element<S: StateKind>(
 /// Reads an element of a list; `None` when it has ended.
 fn decode_element<S: StateKind>(state: &State<S>, element: &[u8], now: Option<u64>) -> Result<Option<S::Item>> {
     let Some(now) = now else { return state.spec.decode(element).map(Some) };
-    let (at, item) = element.split_first_chunk::<8>().ok_or_else(|| {
+    let (at, item) = split_end(state, element)?;
+    if at <= now { Ok(None) } else { state.spec.decode(item).map(Some) }
+}
+
+/// The end of an element, and its item.
+fn split_end<'a, S: StateKind>(state: &State<S>, element: &'a [u8]) -> Result<(u64, &'a [u8])> {
+    let (at, item) = element.split_first_chunk::<ELEMENT_END_BYTES>().ok_or_else(|| {
         Error::new(ErrorKind::Damaged, format!("state {}: an element without its end", state.spec.name))
     })?;
-    if u64::from_be_bytes(*at) <= now { Ok(None) } else { state.spec.decode(item).map(Some) }
+    Ok((u64::from_be_bytes(*at), item))
 }
 
 /// A state that is read as a whole.
@@ -583,10 +604,27 @@ impl<T, N: Ordered + ?Sized, C: Codec<T>> Addable for List<T, N, C> {
 
 impl<T, N: Ordered + ?Sized, C: Codec<T>> Mergeable for List<T, N, C> {
     fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
-        // The life of the whole list; its elements have their own.
-        let expiry = keyed.expiry(state.spec.ttl);
-        let (backend, key) = keyed.key(state.tag);
-        backend.merge(key, stored, expiry)
+        let Some(ttl) = state.spec.ttl else {
+            let (backend, key) = keyed.key(state.tag);
+            return backend.merge(key, stored, None);
+        };
+        // Elements keep their ends, and the list lives as long as the last of them.
+        let clock = ttl.clock_id();
+        let (backend, key, buffer) = keyed.parts(state.tag);
+        let now = backend.clocks().now(clock);
+        backend.update(key, buffer, |list, out| {
+            let mut last = 0;
+            for element in frames(list.unwrap_or_default()).chain(frames(stored)) {
+                let element = element?;
+                let (at, _) = split_end(state, element)?;
+                if at > now {
+                    frame(out, element);
+                    last = last.max(at);
+                }
+            }
+            let change = if out.is_empty() { Change::Keep } else { Change::Write(Some(Expiry { clock, at: last })) };
+            Ok((change, ()))
+        })
     }
 }
 
@@ -606,8 +644,9 @@ where
         if let Reducer::Function(_) = state.spec.reducer {
             return keyed.item(state);
         }
-        let (backend, key) = keyed.key(state.tag);
-        backend.read(key, |bytes| {
+        let renewed = keyed.renewed(state.spec.ttl);
+        let (backend, key, buffer) = keyed.parts(state.tag);
+        backend.read_and_renew(key, buffer, renewed, |bytes| {
             let Some(bytes) = bytes else { return Ok(None) };
             let number: [u8; 8] = bytes.try_into().map_err(|_| {
                 Error::new(
@@ -693,6 +732,8 @@ pub struct Entries<'a, K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>>
     backend: &'a mut Backend,
     place: Place,
     prefix_bytes: usize,
+    /// The end of what is shown, where reads renew lives.
+    renewed: Option<Expiry>,
     state: State<Map<K, V, N, C>>,
 }
 
@@ -704,6 +745,9 @@ impl<K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>> Entries<'_, K, V,
     #[expect(clippy::should_implement_trait, reason = "entries are removed between two steps, and steps fail")]
     pub fn next(&mut self) -> Result<Option<(K::Owned, V)>> {
         let Some((key, value)) = self.backend.next(&mut self.place)? else { return Ok(None) };
+        if self.renewed.is_some() {
+            self.backend.put(key, value, self.renewed)?;
+        }
         let mut map_key = &key[self.prefix_bytes..];
         Ok(Some((K::decode(&mut map_key)?, self.state.spec.decode(value)?)))
     }

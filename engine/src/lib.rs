@@ -77,6 +77,7 @@ mod error;
 
 mod hex;
 mod ordered;
+mod seeded;
 mod ttl;
 
 mod codec;
@@ -123,6 +124,12 @@ pub use runner::{Ended, Job, Operator, Polled, Source, Stopper};
 pub use spec::{Aggregate, Aggregating, Forms, List, Map, Reducing, Spec, State, StateKind, Value};
 pub use timers::Timers;
 pub use ttl::{Clock, Renewal, Ttl};
+
+/// For tests: bugs that they must find.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::seeded::{Bug, seed_bug};
+}
 
 /// The examples of the README, compiled and run with the tests.
 #[cfg(doctest)]

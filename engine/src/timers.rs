@@ -81,8 +81,44 @@ pub(crate) struct Pass {
     pub now: u64,
     /// Timers that were set meanwhile and are due already: they fire at the next advance.
     pub late: BTreeSet<Vec<u8>>,
-    /// Timers that were deleted meanwhile.
+    /// Timers that were due and were deleted meanwhile.
     pub deleted: BTreeSet<Vec<u8>>,
+}
+
+impl Pass {
+    /// Whether a timer of this clock and time is due in it.
+    pub fn takes(&self, clock: Clock, at: u64) -> bool {
+        self.clock == clock && at <= self.now
+    }
+}
+
+/// Timers that were read, one behind the other.
+#[derive(Default)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    /// Where each timer ends in them.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub fn push(&mut self, timer: &[u8]) {
+        self.bytes.extend_from_slice(timer);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn timer(&self, number: usize) -> &[u8] {
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        &self.bytes[start..self.ends[number]]
+    }
 }
 
 /// Writes a timer's key: `record` has the framed key and namespace.

@@ -10,8 +10,11 @@ mod variants;
 mod member;
 mod operation;
 mod oracle;
+mod state_model;
 
 mod driver;
+mod state_operations;
+
 pub mod scene;
 
 #[cfg(shuttle)]
@@ -28,6 +31,7 @@ pub mod requests;
 pub mod schedules;
 pub mod shipped;
 mod small_job;
+pub mod states;
 
 pub use driver::{Driver, Failure, contents};
 pub use keys::{GroupedKeys, TestKeys, TestRules};
