@@ -1,11 +1,17 @@
-//! Bugs that the tests of jobs must find. A program of its own, with one test: a bug is seeded for the whole process.
+//! Bugs that the tests of jobs and of states must find. A program of its own, with one test: a bug is seeded for the whole process.
 
 use bedload_snapshot::testing::{Bug, ObjectFault, seed_bug};
 use tests::jobs::{JobOptions, run_job};
 use tests::requests::{Lasts, Plan, RequestTally, Script};
+use tests::states::{StatesOptions, run_states};
 
 #[test]
-fn seeded_bugs_of_checkpoints_are_found() {
+fn seeded_bugs_are_found() {
+    bugs_of_checkpoints();
+    bugs_of_states();
+}
+
+fn bugs_of_checkpoints() {
     for bug in [Bug::DeltaLost, Bug::YoungDeleted] {
         seed_bug(Some(bug));
         let options = JobOptions { operations: 60, key_groups: 128, fault_one_in: 0 };
@@ -24,6 +30,17 @@ fn seeded_bugs_of_checkpoints_are_found() {
         let found = cases.map(|case| plan.run(case, &mut RequestTally::default())).find_map(Result::err);
         seed_bug(None);
         println!("{bug:?}: {found:?}");
+        assert!(found.is_some(), "{bug:?} went unnoticed");
+    }
+}
+
+fn bugs_of_states() {
+    use bedload::testing::{Bug, seed_bug};
+    for bug in [Bug::LateLost, Bug::ReadsRenewNothing, Bug::MapsNotMigrated] {
+        seed_bug(Some(bug));
+        let options = StatesOptions { steps: 60, fault_one_in: 0 };
+        let found = (1..100).find(|seed| run_states(*seed, options).is_err());
+        seed_bug(None);
         assert!(found.is_some(), "{bug:?} went unnoticed");
     }
 }

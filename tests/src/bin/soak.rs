@@ -14,9 +14,11 @@ use tests::damage::check_all_damage;
 use tests::faults::{FAULTS, run_with_faults};
 use tests::jobs::{JobOptions, run_job};
 use tests::requests::{Case, Lasts, Plan, RequestTally, Script};
+use tests::states::{StatesOptions, run_states};
 use tests::{Driver, Operation, Random, variants};
 
-const GROUPS: [&str; 9] = ["model", "crash", "faults", "flips", "jobs", "requests", "fuzz", "schedules", "chains"];
+const GROUPS: [&str; 10] =
+    ["model", "crash", "faults", "flips", "jobs", "requests", "states", "fuzz", "schedules", "chains"];
 
 const HELP: &str = "\
 Runs random tests of the store for a time and adds a line to tests/ledger.tsv.
@@ -30,6 +32,7 @@ Groups:
   flips      every byte of a store's files flipped, files cut and swapped
   jobs       workers, coordinator, checkpoints, restores and collections on an object store that fails
   requests   every request of a job goes wrong, in every way: a seed is a case, and those of one job follow each other
+  states     typed states and timers, on disk and in memory, against plain collections
   fuzz       every fuzz target in turn, from its corpus on (needs cargo-fuzz)
   schedules  schedules of a store's threads, one by one (needs RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own)
   chains     schedules of all that write a job's chain (needs the same)
@@ -156,6 +159,7 @@ fn soak(group: &str, first: u64, step: u64, end: Instant) -> Tally {
             "flips" => check_all_damage(variant, seed).map(|damages| tally.images += damages as u64),
             "jobs" => jobs(seed, &mut tally),
             "requests" => plans.run(seed, &mut tally),
+            "states" => states(seed, &mut tally),
             "schedules" | "chains" => schedules(group, seed, &mut tally),
             _ => faults(seed, variant, &mut tally),
         };
@@ -223,6 +227,13 @@ impl Plans {
         tally.operations += requests.requests;
         run
     }
+
+fn states(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    let options = StatesOptions { steps: 120, fault_one_in: [0, 0, 30, 200][seed as usize % 4] };
+    let states = run_states(seed, options).map_err(|what| format!("{options:?}: {what}"))?;
+    tally.operations += states.operations + states.fired;
+    tally.images += states.restores;
+    Ok(())
 }
 
 #[cfg(shuttle)]
