@@ -5,7 +5,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bedload_lsm::fs::MemoryFs;
+use bedload::{Engine, List, Map, Reducing, Residence, Spec, Start, Value};
+use bedload_lsm::fs::{Fs, MemoryFs};
 use bedload_lsm::{Env, Store, Tuning};
 
 /// Counts allocations of this process.
@@ -45,6 +46,69 @@ const ENTRIES: u32 = 20_000;
 /// One test: the counter is the process's.
 #[test]
 fn writes_and_reads_allocate_nothing_for_an_entry() {
+    check_store();
+    for residence in [Residence::Disk, Residence::Heap] {
+        check_states(residence);
+    }
+}
+
+fn open_engine(residence: Residence) -> Engine {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fs: Arc<dyn Fs> = Arc::new(MemoryFs::new());
+    let env = Env::builder().fs(Arc::clone(&fs)).memory(256 << 20).threads(0).build().unwrap();
+    let builder = Engine::builder("worker").start(Start::Empty).residence(residence).env(&env).fs(fs).max_groups(4);
+    runtime.block_on(builder.open()).unwrap()
+}
+
+fn check_states(residence: Residence) {
+    const VALUE: Spec<Value<[u64; 4]>> = Value::named("value");
+    const LIST: Spec<List<u64, u64>> = List::named("list");
+    const MAP: Spec<Map<u64, u64>> = Map::named("map");
+    const SUM: Spec<Reducing<i64>> = Reducing::sum("sum");
+    let mut engine = open_engine(residence);
+    let (value, list) = (engine.state(VALUE).unwrap(), engine.state(LIST).unwrap());
+    let (map, sum) = (engine.state(MAP).unwrap(), engine.state(SUM).unwrap());
+    let idle = engine.timers::<u64>("idle").unwrap();
+    let is_disk = residence == Residence::Disk;
+    let mut round = |name: &str, most: u64, work: &mut dyn FnMut(&mut Engine, u64)| {
+        // What grows once has grown then.
+        (0..u64::from(ENTRIES)).for_each(|number| work(&mut engine, number));
+        let count = allocations(|| (0..u64::from(ENTRIES)).for_each(|number| work(&mut engine, number)));
+        println!("{residence:?}, {name}: {count} allocations for {ENTRIES} operations");
+        assert!(count <= most, "{residence:?}, {name}: {count} allocations for {ENTRIES} operations");
+    };
+    round("update of a value", 0, &mut |engine, number| {
+        let mut key = engine.with_key(&(number % 5_000)).unwrap();
+        key.update(&value, |value| value.get_or_insert_default()[1] ^= 1).unwrap();
+    });
+    round("get of a value", 0, &mut |engine, number| {
+        let mut key = engine.with_key(&(number % 5_000)).unwrap();
+        assert!(key.get(&value).unwrap().is_some());
+    });
+    // Records that grow find new places.
+    round("add to a list", if is_disk { 200 } else { u64::MAX }, &mut |engine, number| {
+        engine.with_key(&(number % 500)).unwrap().namespace(&(number % 7)).add(&list, number).unwrap();
+    });
+    round("insert into a map", 0, &mut |engine, number| {
+        engine.with_key(&(number % 100)).unwrap().insert(&map, &(number % 50), &(number % 100)).unwrap();
+    });
+    round("find in a map", 0, &mut |engine, number| {
+        assert!(engine.with_key(&(number % 100)).unwrap().find(&map, &(number % 50)).unwrap().is_some());
+    });
+    round("add to a sum", if is_disk { 0 } else { u64::from(ENTRIES) }, &mut |engine, number| {
+        engine.with_key(&(number % 1_000)).unwrap().add(&sum, number as i64).unwrap();
+    });
+    let mut now = 0;
+    round("set and fire a timer", if is_disk { 2_000 } else { u64::MAX }, &mut |engine, number| {
+        engine.with_key(&(number % 1_000)).unwrap().namespace(&number).set_timer(&idle, now + number % 500).unwrap();
+        if number + 1 == u64::from(ENTRIES) {
+            now += 1_000;
+            assert_eq!(engine.advance_watermark(now, |_, _| Ok(())).unwrap(), ENTRIES as usize);
+        }
+    });
+}
+
+fn check_store() {
     let env = Env::builder().fs(Arc::new(MemoryFs::new())).memory(64 << 20).threads(0).build().unwrap();
     let mut tuning = Tuning::default();
     tuning.keep_flushed = false;

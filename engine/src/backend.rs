@@ -29,7 +29,11 @@ pub(crate) enum Change {
 pub(crate) enum Place {
     Lsm(Cursor),
     /// The range starts behind the entry that was shown last: at its key and a zero.
-    Heap { range: KeyRange, is_at: bool, value: Vec<u8> },
+    Heap {
+        range: KeyRange,
+        is_at: bool,
+        value: Vec<u8>,
+    },
 }
 
 impl Backend {

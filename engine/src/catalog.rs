@@ -229,7 +229,8 @@ impl Catalog {
     /// `Fix` when they are known with another clock, or others have the hash of their name.
     pub fn declare_timers(&mut self, name: &str, clock: Clock) -> Result<()> {
         let tag = Tag::new(Kind::Timer, Some(clock), name);
-        let is_taken = |known: &&TimersInfo| known.name != name && Tag::new(Kind::Timer, Some(clock), &known.name) == tag;
+        let is_taken =
+            |known: &&TimersInfo| known.name != name && Tag::new(Kind::Timer, Some(clock), &known.name) == tag;
         if let Some(known) = self.timers.iter().find(is_taken) {
             return Err(fix(format!("timers {name}: their name has the hash of {}: rename one of them", known.name)));
         }
@@ -244,5 +245,31 @@ impl Catalog {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Their queues were one: each fired what was set in the other.
+    #[test]
+    fn timers_whose_names_have_one_hash_are_refused() {
+        let mut seen: HashMap<Tag, String> = HashMap::new();
+        let (first, second) = (0..)
+            .find_map(|number| {
+                let name = format!("timers {number}");
+                let earlier = seen.insert(Tag::new(Kind::Timer, Some(Clock::Event), &name), name.clone());
+                earlier.map(|earlier| (earlier, name))
+            })
+            .unwrap();
+        let mut catalog = Catalog::new(KeyHash::Xxh3);
+        catalog.declare_timers(&first, Clock::Event).unwrap();
+        catalog.declare_timers(&first, Clock::Event).unwrap();
+        let error = catalog.declare_timers(&second, Clock::Event).unwrap_err().to_string();
+        assert!(error.contains(&format!("the hash of {first}")), "{error}");
+        assert!(catalog.declare_timers(&first, Clock::Processing).is_err());
     }
 }

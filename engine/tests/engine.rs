@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bedload::{
-    Aggregate, Aggregating, CheckpointId, Clock, Engine, ErrorKind, JobName, List, Map, Reducing, Repo, Residence,
-    Restoring, Spec, Start, Ttl, Value,
+    Aggregate, Aggregating, CheckpointId, Clock, Engine, ErrorKind, JobName, List, Map, Reducing, Renewal, Repo,
+    Residence, Restoring, Spec, Start, Ttl, Value,
 };
 use bedload_snapshot::{ClaimRef, Epoch};
 
@@ -214,6 +214,130 @@ async fn what_does_not_fit_is_refused_by_name() {
         lease: bedload_snapshot::LeaseId(1),
     };
     assert!(engine.checkpoint(&barrier, &[]).is_err_and(|error| error.to_string().contains("without a repo")));
+}
+
+/// Only values and single entries of maps were renewed by reads: lists, numbers and entries in a walk ended as if nobody read them.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_renew_the_lives_of_all_kinds() {
+    const LIFE: Ttl = Ttl::after(Duration::from_millis(50)).renewed_by(Renewal::ReadAndWrite);
+    const SEEN: Spec<List<u32>> = List::named("seen").ttl(LIFE);
+    const COUNT: Spec<Reducing<i64>> = Reducing::sum("count").ttl(LIFE);
+    const WALKED: Spec<Map<u32, u32>> = Map::named("walked").ttl(LIFE);
+    const ASKED: Spec<Map<u32, u32>> = Map::named("asked").ttl(LIFE);
+    with_both(async |mut engine| {
+        let (seen, count) = (engine.state(SEEN).unwrap(), engine.state(COUNT).unwrap());
+        let (walked, asked) = (engine.state(WALKED).unwrap(), engine.state(ASKED).unwrap());
+        let mut key = engine.with_key(&7u64).unwrap();
+        key.add(&seen, 1).unwrap();
+        key.add(&count, 5).unwrap();
+        key.insert(&walked, &1, &10).unwrap();
+        key.insert(&asked, &1, &10).unwrap();
+        for now in [40, 80, 120] {
+            engine.advance_processing_time(now, |_, _| Ok(())).unwrap();
+            let mut key = engine.with_key(&7u64).unwrap();
+            assert_eq!(key.get(&seen).unwrap(), [1], "at {now}");
+            assert_eq!(key.get(&count).unwrap(), Some(5), "at {now}");
+            assert_eq!(key.entries(&walked).next().unwrap(), Some((1, 10)), "at {now}");
+            assert!(key.contains(&asked, &1).unwrap(), "at {now}");
+        }
+        engine.advance_processing_time(170, |_, _| Ok(())).unwrap();
+        let mut key = engine.with_key(&7u64).unwrap();
+        assert!(key.get(&seen).unwrap().is_empty() && key.get(&count).unwrap().is_none());
+        assert!(key.is_empty(&walked).unwrap() && key.is_empty(&asked).unwrap());
+    })
+    .await;
+}
+
+/// Lists that were joined lived on without elements: a listing of keys showed them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joined_list_ends_with_its_last_element() {
+    const SEEN: Spec<List<u32, u64>> = List::named("seen").ttl(Ttl::after(Duration::from_millis(50)));
+    with_both(async |mut engine| {
+        let seen = engine.state(SEEN).unwrap();
+        let mut key = engine.with_key(&7u64).unwrap();
+        key.namespace(&1).add(&seen, 1).unwrap();
+        engine.advance_processing_time(20, |_, _| Ok(())).unwrap();
+        let mut key = engine.with_key(&7u64).unwrap();
+        key.namespace(&2).add(&seen, 2).unwrap();
+        engine.advance_processing_time(40, |_, _| Ok(())).unwrap();
+        engine.with_key(&7u64).unwrap().merge_namespaces(&seen, &2, &[&1]).unwrap();
+        for (now, count) in [(45, 1), (69, 1), (70, 0)] {
+            engine.advance_processing_time(now, |_, _| Ok(())).unwrap();
+            let mut listed = 0;
+            let look = |_, _| {
+                listed += 1;
+                Ok(())
+            };
+            engine.keys::<u64, _>(&seen, look).unwrap();
+            assert_eq!(listed, count, "at {now}");
+        }
+    })
+    .await;
+}
+
+/// One that was among the timers that had been read fired at once, and one behind them at the next advance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_is_deleted_and_set_again_waits_for_the_next_advance() {
+    with_both(async |mut engine| {
+        let idle = engine.timers::<()>("idle").unwrap();
+        let mut key = engine.with_key(&7u64).unwrap();
+        (1..=1_000).for_each(|at| key.set_timer(&idle, at).unwrap());
+        let mut fired = Vec::new();
+        let fire = |key: &mut bedload::Keyed<'_>, timer: &bedload::Fired<'_>| {
+            fired.push(timer.at());
+            for at in [5, 900].into_iter().filter(|_| timer.at() == 1) {
+                key.delete_timer(&idle, at)?;
+                key.set_timer(&idle, at)?;
+            }
+            Ok(())
+        };
+        assert_eq!(engine.advance_watermark(1_000, fire).unwrap(), 998);
+        assert!(!fired.contains(&5) && !fired.contains(&900));
+        assert_eq!(engine.advance_watermark(1_000, |_, _| Ok(())).unwrap(), 2);
+    })
+    .await;
+}
+
+/// A heap took keys that the store of its checkpoints refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_any_length_that_a_store_takes_come_back() {
+    with_both(async |mut engine| {
+        let plane = engine.state(PLANE).unwrap();
+        for length in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 60_000] {
+            let name = "k".repeat(length);
+            let mut key = engine.with_key(&name).unwrap();
+            key.set(&plane, &(String::new(), length as u64)).unwrap();
+            assert_eq!(key.get(&plane).unwrap(), Some((String::new(), length as u64)));
+        }
+        let mut lengths = Vec::new();
+        let look = |key: String, ()| {
+            lengths.push(key.len());
+            Ok(())
+        };
+        engine.keys::<str, _>(&plane, look).unwrap();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [0, 1, 126, 127, 128, 129, 16_383, 16_384, 60_000]);
+        let mut key = engine.with_key(&"k".repeat(70_000)).unwrap();
+        assert_eq!(key.set(&plane, &(String::new(), 1)).unwrap_err().kind(), ErrorKind::Fix);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_or_a_number_gets_no_life_later() {
+    const LIFE: Ttl = Ttl::after(Duration::from_millis(50));
+    with_both(async |mut engine| {
+        let seen: Spec<List<u32>> = List::named("seen");
+        let count: Spec<Reducing<i64>> = Reducing::sum("count");
+        let plane: Spec<Value<u64>> = Value::named("plane");
+        engine.state(seen).unwrap();
+        engine.state(count).unwrap();
+        engine.state(plane).unwrap();
+        assert!(engine.state(seen.ttl(LIFE)).is_err_and(|error| error.to_string().contains("keep their clock")));
+        assert!(engine.state(count.ttl(LIFE)).is_err_and(|error| error.to_string().contains("keep their clock")));
+        assert!(engine.state(plane.ttl(LIFE)).is_ok());
+    })
+    .await;
 }
 
 struct Job {

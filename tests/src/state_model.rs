@@ -118,7 +118,8 @@ impl Model {
 
     /// The keys and namespaces that have something in a state.
     pub fn keys(&self, state: usize) -> BTreeSet<(u64, u64)> {
-        let slots = self.items.iter().filter(|(slot, items)| slot.0 == state && items.iter().any(|item| self.lives(item)));
+        let slots =
+            self.items.iter().filter(|(slot, items)| slot.0 == state && items.iter().any(|item| self.lives(item)));
         slots.map(|(slot, _)| (slot.1, slot.2)).collect()
     }
 

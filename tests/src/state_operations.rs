@@ -153,8 +153,11 @@ const SUM: Spec<Reducing<i64, u64>> = Reducing::sum("sum");
 const MIN: Spec<Reducing<i64>> = Reducing::min("min").ttl(ttl(35, Clock::Processing, Renewal::ReadAndWrite));
 const MAX: Spec<Reducing<i64, u64>> = Reducing::max("max").ttl(ttl(70, Clock::Event, Renewal::CreateAndWrite));
 const LONGEST: Spec<Reducing<String, u64>> =
-    Reducing::by("longest", |left: String, right| if right.len() > left.len() { right } else { left })
-        .ttl(ttl(55, Clock::Event, Renewal::ReadAndWrite));
+    Reducing::by("longest", |left: String, right| if right.len() > left.len() { right } else { left }).ttl(ttl(
+        55,
+        Clock::Event,
+        Renewal::ReadAndWrite,
+    ));
 const MEAN: Spec<Aggregating<Mean, u64>> = Aggregating::named("mean");
 
 /// How long items of a state live.

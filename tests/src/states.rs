@@ -199,10 +199,12 @@ impl<K: TestKey> History<K> {
     }
 
     fn worker_of(&self, key: u64) -> usize {
-        let engine = |member: &Member| member.engine.group_of(&K::of(key)).map(|group| {
-            let groups = member.engine.groups();
-            groups.first <= group && group <= groups.last
-        });
+        let engine = |member: &Member| {
+            member.engine.group_of(&K::of(key)).map(|group| {
+                let groups = member.engine.groups();
+                groups.first <= group && group <= groups.last
+            })
+        };
         let found = self.sides[0].workers.iter().position(|member| engine(member).is_ok_and(|is_mine| is_mine));
         found.expect("the workers have all key groups")
     }
@@ -299,7 +301,9 @@ impl<K: TestKey> History<K> {
                     Clock::Processing => engine.advance_processing_time(now, &mut fire),
                 };
                 match count {
-                    Ok(count) if count != seen[number].len() => return Err(format!("{count} fired, of {:?}", seen[number])),
+                    Ok(count) if count != seen[number].len() => {
+                        return Err(format!("{count} fired, of {:?}", seen[number]));
+                    }
                     Ok(_) => {}
                     Err(error) if error.to_string().contains(REFUSAL) => failed[number] = true,
                     Err(error) => return Err(unexpected(&error)),
@@ -366,7 +370,9 @@ impl<K: TestKey> History<K> {
                 }
                 if found != expected {
                     let residence = side.residence;
-                    return Err(format!("state {state}, {residence:?}: {found} items were migrated, expected {expected}"));
+                    return Err(format!(
+                        "state {state}, {residence:?}: {found} items were migrated, expected {expected}"
+                    ));
                 }
             }
         }
@@ -377,7 +383,8 @@ impl<K: TestKey> History<K> {
     fn set_operator_state(&mut self) -> Checked {
         let mut next = || self.random.below(100);
         let lists: Vec<Vec<u64>> = self.sides[0].workers.iter().map(|_| vec![next(), next()]).collect();
-        self.operator = Operator { unions: lists.iter().map(|list| vec![list[0]]).collect(), lists, broadcast: Some(next()) };
+        self.operator =
+            Operator { unions: lists.iter().map(|list| vec![list[0]]).collect(), lists, broadcast: Some(next()) };
         for side in &mut self.sides {
             for (number, member) in side.workers.iter_mut().enumerate() {
                 let state = member.engine.operator_state();
@@ -444,8 +451,7 @@ impl<K: TestKey> History<K> {
         let fresh = self.random.below(1 << WORKERS_MAX);
         for side in &mut self.sides {
             if exchange {
-                side.residence =
-                    if side.residence == Residence::Disk { Residence::Heap } else { Residence::Disk };
+                side.residence = if side.residence == Residence::Disk { Residence::Heap } else { Residence::Disk };
             }
             let start = moment.map(|moment| side.moments[&moment]);
             let started = self.runtime.block_on(side.start(count, start, restoring, fresh, self.program));
@@ -478,7 +484,9 @@ impl<K: TestKey> History<K> {
             for (number, member) in side.workers.iter_mut().enumerate() {
                 let positions: Vec<u8> = member.engine.positions().iter().map(|position| position.bytes[0]).collect();
                 let state = member.engine.operator_state();
-                let read = || Ok((state.list::<u64>("list")?, state.union::<u64>("union")?, state.broadcast("rules", "limit")?));
+                let read = || {
+                    Ok((state.list::<u64>("list")?, state.union::<u64>("union")?, state.broadcast("rules", "limit")?))
+                };
                 let found = read().map_err(|error: Error| unexpected(&error))?;
                 let mine: Vec<u64> = dealt.iter().skip(number).step_by(count).copied().collect();
                 if found != (mine, operator.unions.concat(), operator.broadcast) {
@@ -567,9 +575,8 @@ impl Side {
     fn new(runtime: &Runtime, seed: u64, residence: Residence) -> Checked<Side> {
         let objects = FaultStore::default();
         let ambient = Arc::new(TestAmbient::new(seed));
-        let options = RepoOptions::default()
-            .ambient(ambient.clone())
-            .patience(Patience { tries: 3, ..Patience::default() });
+        let options =
+            RepoOptions::default().ambient(ambient.clone()).patience(Patience { tries: 3, ..Patience::default() });
         let repo = runtime.block_on(options.open_store(Arc::new(objects.clone()), "memory://"));
         Ok(Side {
             objects,
