@@ -86,7 +86,7 @@ fn check_states(residence: Residence) {
         assert!(key.get(&value).unwrap().is_some());
     });
     // On disk, records that grow take the places of those that were cleared; in memory, each list is a vector of its own.
-    round("add to a list", if is_disk { 200 } else { u64::MAX }, &mut |engine, number| {
+    round("add to a list", if is_disk { 20 } else { u64::MAX }, &mut |engine, number| {
         let mut key = engine.with_key(&(number % 500)).unwrap();
         let mut key = key.namespace(&(number % 7));
         if number % 8 == 0 {

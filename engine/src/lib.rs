@@ -107,8 +107,8 @@ mod runner;
 
 pub use bedload_lsm::{Counter, Histogram, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use bedload_snapshot::{Barrier, CheckpointId, ClaimRef, JobName, KeyGroups, Repo, ShipReport, WorkerName};
-pub use bootstrap::bootstrap;
 pub use bedload_snapshot::{CheckpointPolicy, Cuts, Retention, WorkerProbe, write_probe};
+pub use bootstrap::bootstrap;
 pub use catalog::{StateInfo, TimersInfo};
 pub use codec::{Codec, InOrder, Postcard, Raw};
 pub use coordinator::{Assignment, Cleaned, Coordinator, CoordinatorOptions, FromWorker, ToWorker};

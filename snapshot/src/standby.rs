@@ -117,7 +117,8 @@ impl Standby {
         let gathered = gather(&self.repo, &self.job, completion, self.groups, &self.pool).await?;
         let Gathered { claims, plan, copies, missing } = gathered;
         let checkpoint = completion.checkpoint;
-        let fetch = |run: ClaimedRun| async move { fetch_run(&self.repo, &self.job, checkpoint, &run, &self.pool).await };
+        let fetch =
+            |run: ClaimedRun| async move { fetch_run(&self.repo, &self.job, checkpoint, &run, &self.pool).await };
         futures_util::stream::iter(missing.clone().into_iter().map(fetch))
             .buffer_unordered(self.runs_at_once)
             .try_collect::<()>()

@@ -86,8 +86,7 @@ async fn verify_completion(
         return Ok(verified);
     }
     let checkpoint = completion.checkpoint;
-    let look =
-        |run: ClaimedRun| async move { Ok::<_, Error>(verify_run(repo, job, checkpoint, &run, level).await) };
+    let look = |run: ClaimedRun| async move { Ok::<_, Error>(verify_run(repo, job, checkpoint, &run, level).await) };
     let looks = parcels.into_values().map(look);
     let mut looks = futures_util::stream::iter(looks).buffer_unordered(RUNS_AT_ONCE);
     while let Some(looked) = looks.try_next().await? {

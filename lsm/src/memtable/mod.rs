@@ -51,6 +51,8 @@ pub(crate) struct Memtable {
     /// All others, once a scan needed them.
     points: OnceLock<Ordered>,
     ranges: RangeSet,
+    /// The key of a record that moves.
+    moved_key: Vec<u8>,
 }
 
 impl Memtable {
@@ -64,6 +66,7 @@ impl Memtable {
             queued: 0,
             points: OnceLock::new(),
             ranges: RangeSet::default(),
+            moved_key: Vec::new(),
         }
     }
 
@@ -191,10 +194,11 @@ impl Memtable {
         let hash = self.arena.hash(place.0);
         // A value that grows once grows again: twice the room, where there is that much.
         let grown = entry.value.len() > self.arena.value_cap(place.0);
-        let key = self.arena.key(place.0).to_vec();
+        self.moved_key.clear();
+        self.moved_key.extend_from_slice(self.arena.key(place.0));
         let roomy = if grown { entry.value.len() * 2 } else { 0 };
-        let after = self.arena.push(hash, &key, entry, roomy).ok_or(NoRoom)?;
-        self.moved(hash, &key, place.0, after);
+        let after = self.arena.push(hash, &self.moved_key, entry, roomy).ok_or(NoRoom)?;
+        self.moved(hash, place.0, after);
         Ok(())
     }
 
@@ -204,21 +208,20 @@ impl Memtable {
             return Ok(());
         }
         let after = self.arena.push_extended(place.0, more).ok_or(NoRoom)?;
-        let key = self.arena.key(place.0).to_vec();
-        self.moved(self.arena.hash(place.0), &key, place.0, after);
+        self.moved(self.arena.hash(place.0), place.0, after);
         Ok(())
     }
 
-    fn moved(&mut self, hash: u32, key: &[u8], before: Offset, after: Offset) {
+    fn moved(&mut self, hash: u32, before: Offset, after: Offset) {
         let queued = self.arena.is_queued(before);
         if !queued {
             self.index.replace(hash, before, after);
         }
         if self.arena.is_scanned(before) {
             self.arena.mark_scanned(after, queued);
-            self.scanned.replace(&self.arena, key, after);
+            self.scanned.replace(&self.arena, self.arena.key(before), after);
         } else if let Some(points) = self.points.get_mut() {
-            points.replace(&self.arena, key, after);
+            points.replace(&self.arena, self.arena.key(before), after);
         }
         self.arena.bury(before);
     }
