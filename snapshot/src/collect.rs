@@ -208,20 +208,24 @@ async fn reach_leased(
     listed: &[Listed],
     reached: &mut Reached,
 ) -> Result<Vec<LeaseId>> {
-    let claims = leased.values().flat_map(|root| root.completion.claims.iter().map(move |claim| (root, claim)));
-    let reads = claims.map(|(root, claim)| async move {
-        let found = find_claim(repo, job, root.completion.checkpoint, claim).await?;
-        Ok::<_, Error>((root, claim, found))
-    });
-    let mut reads = futures_util::stream::iter(reads).buffer_unordered(REQUESTS_AT_ONCE);
-    while let Some((root, wanted, found)) = reads.try_next().await? {
+    let claims: Vec<(u64, CheckpointId, ClaimRef)> = leased
+        .iter()
+        .flat_map(|(slot, root)| {
+            root.completion.claims.iter().map(|claim| (*slot, root.completion.checkpoint, claim.clone()))
+        })
+        .collect();
+    let read = |(slot, checkpoint, claim): (u64, CheckpointId, ClaimRef)| async move {
+        let found = find_claim(repo, job, checkpoint, &claim).await?;
+        Ok::<_, Error>((slot, checkpoint, claim, found))
+    };
+    let mut reads = futures_util::stream::iter(claims.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
+    while let Some((slot, checkpoint, wanted, found)) = reads.try_next().await? {
         if let Some(claim) = found {
-            reached.leases.extend(&root.leases);
+            reached.leases.extend(&leased[&slot].leases);
             reached.parcels.extend(claim.runs.iter().map(|run| run.parcel));
             reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
             continue;
         }
-        let checkpoint = root.completion.checkpoint;
         let name = ObjectName::Claim(job.clone(), checkpoint, wanted.worker.clone(), wanted.attempt);
         let path = name.to_string();
         if listed.iter().any(|object| object.path == path) {

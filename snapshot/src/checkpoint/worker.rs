@@ -202,14 +202,17 @@ impl Worker {
 
     /// Looks whether what was uploaded is there, and has its length: a claim tells of nothing else.
     async fn look_at(&self, uploads: &[ClaimedRun]) -> Result<()> {
-        let looks = uploads.iter().map(|run| async move {
+        let look = |run: ClaimedRun| async move {
             let name = ObjectName::Parcel(self.job.clone(), run.parcel);
             if is_there(&self.repo, &name, run.parcel_bytes).await? {
                 return Ok(());
             }
             Err(self.repo.missing(&name, "it was uploaded a moment ago; is this object store consistent?"))
-        });
-        futures_util::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await
+        };
+        futures_util::stream::iter(uploads.to_vec().into_iter().map(look))
+            .buffer_unordered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Those of some uploads of no checkpoint that may be used again: named in a lease, and then found to be there and young.

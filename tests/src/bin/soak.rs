@@ -227,6 +227,7 @@ impl Plans {
         tally.operations += requests.requests;
         run
     }
+}
 
 fn states(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let options = StatesOptions { steps: 120, fault_one_in: [0, 0, 30, 200][seed as usize % 4] };
