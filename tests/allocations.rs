@@ -89,7 +89,7 @@ fn check_states(residence: Residence) {
     round("add to a list", if is_disk { 20 } else { u64::MAX }, &mut |engine, number| {
         let mut key = engine.with_key(&(number % 500)).unwrap();
         let mut key = key.namespace(&(number % 7));
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             key.clear(&list).unwrap();
         }
         key.add(&list, number).unwrap();

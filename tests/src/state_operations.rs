@@ -413,7 +413,7 @@ fn on_value<T: Thing, N: Ordered + ?Sized>(
             let former = keyed.update(state, |value| {
                 let former = value.as_ref().map(Thing::parts);
                 let sum = former.map_or(0, |(_, number, _)| number).wrapping_add(new.number);
-                *value = (operation.number % 5 > 0).then(|| T::of(sum, new.more));
+                *value = (!operation.number.is_multiple_of(5)).then(|| T::of(sum, new.more));
                 former
             })?;
             return Ok(former.into_iter().collect());
@@ -459,7 +459,7 @@ fn on_map<T: Thing, N: Ordered + ?Sized, K: Ordered<Owned = K> + Copy>(
         },
         1..4 => return keyed.insert(state, &key, &T::of(new.number, new.more)).map(|()| Answer::new()),
         4 => return keyed.remove(state, &key).map(|()| Answer::new()),
-        7 if operation.number % 3 == 0 => return keyed.clear(state).map(|()| Answer::new()),
+        7 if operation.number.is_multiple_of(3) => return keyed.clear(state).map(|()| Answer::new()),
         _ => {}
     }
     let mut all = Answer::new();
@@ -489,7 +489,7 @@ fn on_names(
         },
         1..4 => return keyed.insert(state, &key, &added(operation).number).map(|()| Answer::new()),
         4 => return keyed.remove(state, &key).map(|()| Answer::new()),
-        7 if operation.number % 3 == 0 => return keyed.clear(state).map(|()| Answer::new()),
+        7 if operation.number.is_multiple_of(3) => return keyed.clear(state).map(|()| Answer::new()),
         _ => {}
     }
     let mut all = Answer::new();
@@ -585,7 +585,7 @@ pub fn answer(model: &mut Model, program: Program, key: u64, operation: Operatio
         0 | 3 => {
             let former: Answer = there.iter().map(parts).collect();
             new.number += former.first().map_or(0, |(_, number, _)| *number);
-            model.write(slot, if operation.number % 5 > 0 { vec![new] } else { Vec::new() });
+            model.write(slot, if !operation.number.is_multiple_of(5) { vec![new] } else { Vec::new() });
             return former;
         }
         _ if is_list && what == 1 => {
@@ -622,7 +622,7 @@ fn answer_of_map(model: &mut Model, life: Option<Life>, key: u64, operation: Ope
             model.write(slot, Vec::new());
             return Answer::new();
         }
-        7 if number % 3 == 0 => {
+        7 if number.is_multiple_of(3) => {
             model.clear(slot);
             return Answer::new();
         }
