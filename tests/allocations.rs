@@ -53,11 +53,11 @@ fn writes_and_reads_allocate_nothing_for_an_entry() {
 }
 
 fn open_engine(residence: Residence) -> Engine {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("memory has room");
     let fs: Arc<dyn Fs> = Arc::new(MemoryFs::new());
-    let env = Env::builder().fs(Arc::clone(&fs)).memory(256 << 20).threads(0).build().unwrap();
+    let env = Env::builder().fs(Arc::clone(&fs)).memory(256 << 20).threads(0).build().expect("memory has room");
     let builder = Engine::builder("worker").start(Start::Empty).residence(residence).env(&env).fs(fs).max_groups(4);
-    runtime.block_on(builder.open()).unwrap()
+    runtime.block_on(builder.open()).expect("memory has room")
 }
 
 fn check_states(residence: Residence) {
@@ -66,9 +66,9 @@ fn check_states(residence: Residence) {
     const MAP: Spec<Map<u64, u64>> = Map::named("map");
     const SUM: Spec<Reducing<i64>> = Reducing::sum("sum");
     let mut engine = open_engine(residence);
-    let (value, list) = (engine.state(VALUE).unwrap(), engine.state(LIST).unwrap());
-    let (map, sum) = (engine.state(MAP).unwrap(), engine.state(SUM).unwrap());
-    let idle = engine.timers::<u64>("idle").unwrap();
+    let (value, list) = (engine.state(VALUE).expect("memory has room"), engine.state(LIST).expect("memory has room"));
+    let (map, sum) = (engine.state(MAP).expect("memory has room"), engine.state(SUM).expect("memory has room"));
+    let idle = engine.timers::<u64>("idle").expect("memory has room");
     let is_disk = residence == Residence::Disk;
     let mut round = |name: &str, most: u64, work: &mut dyn FnMut(&mut Engine, u64)| {
         // What grows once has grown then.
@@ -78,69 +78,91 @@ fn check_states(residence: Residence) {
         assert!(count <= most, "{residence:?}, {name}: {count} allocations for {ENTRIES} operations");
     };
     round("update of a value", 0, &mut |engine, number| {
-        let mut key = engine.with_key(&(number % 5_000)).unwrap();
-        key.update(&value, |value| value.get_or_insert_default()[1] ^= 1).unwrap();
+        let mut key = engine.with_key(&(number % 5_000)).expect("memory has room");
+        key.update(&value, |value| value.get_or_insert_default()[1] ^= 1).expect("memory has room");
     });
     round("get of a value", 0, &mut |engine, number| {
-        let mut key = engine.with_key(&(number % 5_000)).unwrap();
-        assert!(key.get(&value).unwrap().is_some());
+        let mut key = engine.with_key(&(number % 5_000)).expect("memory has room");
+        assert!(key.get(&value).expect("memory has room").is_some());
     });
     // On disk, records that grow take the places of those that were cleared; in memory, each list is a vector of its own.
     round("add to a list", if is_disk { 20 } else { u64::MAX }, &mut |engine, number| {
-        let mut key = engine.with_key(&(number % 500)).unwrap();
+        let mut key = engine.with_key(&(number % 500)).expect("memory has room");
         let mut key = key.namespace(&(number % 7));
         if number.is_multiple_of(8) {
-            key.clear(&list).unwrap();
+            key.clear(&list).expect("memory has room");
         }
-        key.add(&list, number).unwrap();
+        key.add(&list, number).expect("memory has room");
     });
     round("insert into a map", 0, &mut |engine, number| {
-        engine.with_key(&(number % 100)).unwrap().insert(&map, &(number % 50), &(number % 100)).unwrap();
+        engine
+            .with_key(&(number % 100))
+            .expect("memory has room")
+            .insert(&map, &(number % 50), &(number % 100))
+            .expect("memory has room");
     });
     round("find in a map", 0, &mut |engine, number| {
-        assert!(engine.with_key(&(number % 100)).unwrap().find(&map, &(number % 50)).unwrap().is_some());
+        assert!(
+            engine
+                .with_key(&(number % 100))
+                .expect("memory has room")
+                .find(&map, &(number % 50))
+                .expect("memory has room")
+                .is_some()
+        );
     });
     round("add to a sum", if is_disk { 0 } else { u64::from(ENTRIES) }, &mut |engine, number| {
-        engine.with_key(&(number % 1_000)).unwrap().add(&sum, number as i64).unwrap();
+        engine.with_key(&(number % 1_000)).expect("memory has room").add(&sum, number as i64).expect("memory has room");
     });
     let mut now = 0;
     round("set and fire a timer", if is_disk { 2_000 } else { u64::MAX }, &mut |engine, number| {
-        engine.with_key(&(number % 1_000)).unwrap().namespace(&number).set_timer(&idle, now + number % 500).unwrap();
+        engine
+            .with_key(&(number % 1_000))
+            .expect("memory has room")
+            .namespace(&number)
+            .set_timer(&idle, now + number % 500)
+            .expect("memory has room");
         if number + 1 == u64::from(ENTRIES) {
             now += 1_000;
-            assert_eq!(engine.advance_watermark(now, |_, _| Ok(())).unwrap(), ENTRIES as usize);
+            assert_eq!(engine.advance_watermark(now, |_, _| Ok(())).expect("memory has room"), ENTRIES as usize);
         }
     });
 }
 
 fn check_store() {
-    let env = Env::builder().fs(Arc::new(MemoryFs::new())).memory(64 << 20).threads(0).build().unwrap();
+    let env =
+        Env::builder().fs(Arc::new(MemoryFs::new())).memory(64 << 20).threads(0).build().expect("memory has room");
     let mut tuning = Tuning::default();
     tuning.keep_flushed = false;
-    let mut store = Store::options().env(&env).tuning(tuning).open("/store").unwrap();
-    let inserts = allocations(|| (0..ENTRIES).for_each(|number| store.put(&key(number), &[1; 64]).unwrap()));
+    let mut store = Store::options().env(&env).tuning(tuning).open("/store").expect("memory has room");
+    let inserts =
+        allocations(|| (0..ENTRIES).for_each(|number| store.put(&key(number), &[1; 64]).expect("memory has room")));
     assert!(inserts < 1500, "{inserts} allocations for {ENTRIES} inserts: only indexes may grow");
     let updates = allocations(|| {
         for number in 0..ENTRIES {
-            store.update(&key(number), |slot| slot.value_mut().unwrap()[0] += 1).unwrap();
-            store.put(&key(number), &[2; 64]).unwrap();
+            store
+                .update(&key(number), |slot| slot.value_mut().expect("memory has room")[0] += 1)
+                .expect("memory has room");
+            store.put(&key(number), &[2; 64]).expect("memory has room");
         }
     });
     assert_eq!(updates, 0, "updates in place");
     let hits = |store: &Store| {
-        allocations(|| (0..ENTRIES).for_each(|number| assert!(store.get(&key(number)).unwrap().is_some())))
+        allocations(|| {
+            (0..ENTRIES).for_each(|number| assert!(store.get(&key(number)).expect("memory has room").is_some()));
+        })
     };
     assert_eq!(hits(&store), 0, "gets from the memtable");
-    let flush = allocations(|| store.flush().unwrap());
+    let flush = allocations(|| store.flush().expect("memory has room"));
     assert!(flush < 2500, "{flush} allocations to flush {ENTRIES} entries");
     assert_eq!(hits(&store), 0, "gets from a mapped run");
     let misses = allocations(|| {
-        (0..ENTRIES).for_each(|number| assert!(store.get(&key(number + ENTRIES)).unwrap().is_none()));
+        (0..ENTRIES).for_each(|number| assert!(store.get(&key(number + ENTRIES)).expect("memory has room").is_none()));
     });
     assert_eq!(misses, 0, "gets that miss");
     let scan = allocations(|| {
-        let mut scan = store.scan(..).unwrap();
-        while scan.next_entry().unwrap().is_some() {}
+        let mut scan = store.scan(..).expect("memory has room");
+        while scan.next_entry().expect("memory has room").is_some() {}
     });
     assert!(scan < 200, "{scan} allocations to scan {ENTRIES} entries");
 }
