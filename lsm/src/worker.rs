@@ -120,6 +120,12 @@ impl Pool {
         self.inner.wake.notify_all();
     }
 
+    /// How often [`Pool::wake`] was called.
+    #[cfg(test)]
+    pub fn wakes(&self) -> u64 {
+        self.inner.lock().wakes
+    }
+
     /// Does the flushes that wait, of all stores, on the caller's thread: what a long merge does between blocks.
     pub fn flush_all(&self) {
         let stores: Vec<_> = self.inner.lock().stores.iter().filter_map(Weak::upgrade).collect();

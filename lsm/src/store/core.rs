@@ -48,6 +48,12 @@ impl Core {
         memtable_bytes(&self.env, self.env.pool.stores(), &self.tuning)
     }
 
+    /// Says that a memtable waits for its flush.
+    pub fn wake(&self) {
+        self.board.wake();
+        self.env.pool.wake();
+    }
+
     /// Makes the memtable that the next seal will need, and memory for it.
     fn prepare_spare(&self) {
         self.chunks.prepare();

@@ -18,7 +18,8 @@ use crate::view::{FrozenCell, FrozenState, View};
 impl Store {
     /// Swaps the active memtable for an empty one and pins the state of this moment: the synchronous part of a checkpoint.
     ///
-    /// Microseconds, independent of state size. [`Frozen::wait`] gives the runs, once the flush is through, on any thread.
+    /// Microseconds, independent of state size. [`Frozen::wait`] starts the flush, and gives the runs once it is through, on any
+    /// thread: call it soon.
     /// From the first freeze on, the run of each seal stays pinned until [`Store::release`] lets it go.
     ///
     /// # Errors
@@ -89,7 +90,7 @@ impl Frozen {
             while self.core.env.pool.is_stepped() && self.cell.get().is_none() {
                 self.core.flush()?;
             }
-            self.core.env.pool.wake();
+            self.core.wake();
             if let Some(state) = self.cell.wait(Duration::from_millis(100)) {
                 return Ok(FrozenStacks { seal: self.seal, clocks: *self.view.clocks(), state: state? });
             }
@@ -271,5 +272,26 @@ impl RunRef {
 impl fmt::Debug for RunRef {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0.id(), out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Env;
+    use crate::fs::MemoryFs;
+
+    /// One pause of a checkpoint in three took ms while other processes used the processors: the freeze woke a worker, and the
+    /// system gave it the processor of the writer, in the middle of the freeze.
+    #[test]
+    fn a_freeze_wakes_no_worker_and_who_waits_for_it_does() {
+        let env = Env::builder().fs(Arc::new(MemoryFs::new())).threads(1).build().unwrap();
+        let mut store = Store::options().env(&env).open("state").unwrap();
+        store.put(b"a", b"1").unwrap();
+        let before = env.inner.pool.wakes();
+        let frozen = store.freeze().unwrap();
+        assert_eq!(env.inner.pool.wakes(), before);
+        assert_eq!(frozen.wait().unwrap().seal(), frozen.seal());
+        assert!(env.inner.pool.wakes() > before);
     }
 }

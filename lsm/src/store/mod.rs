@@ -221,15 +221,27 @@ impl Store {
     /// Looks at the newest version: what flushes and merges have done since the last write. Writes do this by themselves; a
     /// store that only reads should call it now and then, so that old files can go.
     pub fn refresh(&mut self) {
-        if self.core.board.generation() != self.generation {
-            let (snapshot, generation) = self.core.board.snapshot();
-            let before = std::mem::replace(&mut self.snapshot, snapshot);
-            self.generation = generation;
-            self.core.board.retire(before);
-            // It may have been the last to reach some memtable or file.
+        if self.look() {
+            // What was seen before may have been the last to reach some memtable or file.
             self.core.env.pool.wake();
-            self.halted |= self.core.board.broken().is_some();
         }
+    }
+
+    /// As [`Store::refresh`], and wakes nobody; tells whether there was a newer version.
+    fn look(&mut self) -> bool {
+        if self.core.board.generation() == self.generation {
+            return false;
+        }
+        let seen = self.core.board.snapshot();
+        self.show(seen);
+        self.halted |= self.core.board.broken().is_some();
+        true
+    }
+
+    fn show(&mut self, (snapshot, generation): (Arc<Snapshot>, u64)) {
+        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        self.generation = generation;
+        self.core.board.retire(before);
     }
 
     /// Swaps the active memtable for an empty one and returns a view of everything written so far.
@@ -298,7 +310,7 @@ impl Store {
         if self.core.env.pool.is_stepped() {
             return self.core.flush().map(drop);
         }
-        self.core.env.pool.wake();
+        self.core.wake();
         match self.core.board.wait_for_flush(Duration::from_millis(100), ready) {
             Some(error) => Err(error),
             None => Ok(()),
@@ -306,10 +318,15 @@ impl Store {
     }
 
     /// Seals the active memtable. On error nothing has changed.
+    ///
+    /// A freeze wakes no worker: where all processors are busy, the one that is woken takes the writer's for some ms. Who waits
+    /// for what was frozen wakes it. Locks are few for the same reason: to wait for one is to give the processor away.
     fn seal_active(&mut self, frozen: bool) -> Result<Option<Arc<FrozenCell>>> {
-        self.check_open()?;
+        self.look();
+        if self.halted {
+            self.check_open()?;
+        }
         let start = self.core.env.time.now();
-        self.memtable_bytes = self.core.memtable_bytes();
         if self.shared_view.as_ref().is_some_and(|shared| shared.wanted_until < start) {
             self.shared_view = None;
         }
@@ -332,10 +349,12 @@ impl Store {
             written_bytes: std::mem::take(&mut self.written_bytes),
         };
         self.seal += 1;
-        let cell = self.core.board.seal(sealed);
+        let (cell, seen) = self.core.board.seal(sealed);
+        self.show(seen);
         self.checked_bytes = 0;
-        self.refresh();
-        self.core.env.pool.wake();
+        if !frozen {
+            self.core.wake();
+        }
         cell
     }
 
@@ -347,6 +366,7 @@ impl Store {
     #[cold]
     fn make_way(&mut self, bytes: usize) -> Result<()> {
         self.check_open()?;
+        self.memtable_bytes = self.core.memtable_bytes();
         if !self.active.is_empty() && self.active.used_bytes() + bytes > self.memtable_bytes {
             self.seal_active(false)?;
         }

@@ -197,8 +197,9 @@ impl Board {
         (Arc::clone(&state.snapshot), self.generation())
     }
 
-    /// Puts a sealed memtable on top. One that is sealed as frozen gets the cell of its freeze. The writer's.
-    pub fn seal(&self, table: SealedTable) -> Option<Arc<FrozenCell>> {
+    /// Puts a sealed memtable on top, and gives what is seen from then on. One that is sealed as frozen gets the cell of its freeze.
+    /// Wakes nobody. The writer's.
+    pub fn seal(&self, table: SealedTable) -> (Option<Arc<FrozenCell>>, (Arc<Snapshot>, u64)) {
         let table = Arc::new(table);
         let mut state = self.lock();
         assert!(!state.closing, "nothing is sealed behind a close");
@@ -215,9 +216,12 @@ impl Board {
         });
         state.unflushed.push(table);
         self.swap(&mut state, next);
-        drop(state);
+        (cell, (Arc::clone(&state.snapshot), self.generation()))
+    }
+
+    /// Wakes merges that rest: a memtable waits for its flush.
+    pub fn wake(&self) {
         self.changed.notify_all();
-        cell
     }
 
     /// Lets go of the deltas up to `seal`. The writer's.
