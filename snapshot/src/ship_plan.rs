@@ -14,21 +14,46 @@
 //! a row may be replaced by a local one that covers the same seals, whatever else happens. This is used twice:
 //!
 //! * A tile is *rebased in the repo*: its base and the deltas that a newer local base has taken in are replaced by that base. When
-//!   its own deltas outgrow `ratio` times its base; and, oldest base first, when all tiles together hold too many bytes of
-//!   deltas: then those first whose local base was merged just now, so that few deltas stay above it. The second rule spreads uniform load over time, and lets old deltas, which all tiles share, die. What is rebased at
-//!   one checkpoint is bounded by what it uploads anyway.
+//!   its own deltas outgrow `ratio` times its base; and when all deltas together would outgrow a share of the state.
 //! * A stack that is too long gets local runs of merged deltas in the place of the deltas. They are wide: one upload shortens
 //!   many stacks. Never the base.
 //!
-//! What a delta's upload costs was paid once; it stays in the repo until the last tile has moved on. Ranges of shipped stacks are
-//! cut where local tiles are cut, and joined again where stacks are equal.
+//! What a delta's upload costs was paid once; it stays in the repo until the last tile has moved on. So deltas of a load that
+//! touches all tiles are freed by the tile with the oldest base, and all others must follow in time. What is rebased at one
+//! checkpoint is bounded by what it uploads anyway; therefore the second rule looks ahead. Tiles in the order of their bases, oldest
+//! first:
+//!
+//! ```text
+//!   held     bytes of the deltas above the base of tile j                             in the repo when those before it moved on
+//!   ahead    bytes of the bases of tiles 1 to j, as many deltas for them as it takes     what comes until tile j has moved on
+//!   due      tiles 1 to j of the last j where held + ahead is more than the share
+//! ```
+//!
+//! Of those that are due, the one goes first whose local base has taken in the most deltas: right behind its merge, when few stay
+//! above it. But when the deltas are more than their share already, the oldest base goes, which alone holds some of them. A
+//! checkpoint without deltas rebases nothing.
+//!
+//! Simulated by the test of uniform load, beside one threshold for the sum over all tiles, and oldest base first among those fresh
+//! from a merge (uploaded to changed; in the repo to live, on average and at most):
+//!
+//! ```text
+//! tiles  changed        this rule        one threshold
+//!    30      5 %   2.05  2.11  2.20    2.03  2.21  2.50
+//!    30      2 %   2.22  2.13  2.23    2.40  2.18  2.43
+//!    64      3 %   1.95  2.18  2.32    1.95  2.34  2.59
+//!   100      2 %   2.19  2.13  2.24    2.39  2.25  2.45
+//! ```
+//!
+//! Ranges of shipped stacks are cut where local tiles are cut, and joined again where stacks are equal.
 
 use std::collections::BTreeSet;
 
 use bedload_lsm::{KeyRange, RunId};
 
-/// A local base is fresh when it is this many times as large as the deltas that it has not taken in.
-const FRESH: u64 = 6;
+/// Bytes of all deltas in the repo, over `ratio` times the bytes of the state.
+const HELD_SHARE: f64 = 0.6;
+/// Bytes of tiles that a checkpoint uploads as a whole, over those of its deltas; but one tile, whatever it weighs.
+const REBASED_SHARE: f64 = 1.5;
 
 /// What decides, beside the stacks.
 #[derive(Clone, Debug, PartialEq)]
@@ -168,32 +193,14 @@ impl<'a> Planning<'a> {
         if self.chosen.contains(&run) || (self.inputs.is_shipped)(run) { 0 } else { (self.inputs.run_bytes)(run) }
     }
 
-    /// Rebases tiles in the repo, one at least where one is due, for up to 1.5 times `budget` bytes; gives how many.
-    fn rebase(&mut self, budget: u64) -> usize {
-        let tiles: Vec<TileSums> = (0..self.pieces.len()).map(|tile| self.sums(tile)).collect();
-        let live: u64 = self.inputs.tiles.iter().filter_map(|tile| tile.slices.last()).map(|base| base.bytes).sum();
-        let mut held: u64 = tiles.iter().map(|sums| sums.base + sums.deltas).sum();
-        // Deltas live in the repo until the last tile has moved on: twice as long as they do on average.
-        let held_max = (live as f64 * (1.0 + 0.27 * self.inputs.policy.ratio)) as u64;
-        let mut order: Vec<usize> = (0..tiles.len()).filter(|tile| tiles[*tile].deltas > 0).collect();
-        order.sort_by_key(|tile| (tiles[*tile].base_last, *tile));
+    /// Rebases tiles in the repo, one at least where one is due, for up to [`REBASED_SHARE`] times `delta_bytes`; gives how many.
+    fn rebase(&mut self, delta_bytes: u64) -> usize {
+        let budget = (delta_bytes as f64 * REBASED_SHARE) as u64;
         let (mut spent, mut rebased) = (0, 0);
-        for tile in order {
-            let sums = &tiles[tile];
-            let Some(&base) = self.inputs.tiles[tile].slices.last() else { continue };
-            // Right behind a merge the local base has taken in nearly all: later some of its deltas would stay.
-            let is_fresh = self.bytes_behind(tile, base.last) * FRESH < base.bytes;
-            let is_due = sums.deltas as f64 > self.inputs.policy.ratio * sums.base as f64
-                || (held > held_max && is_fresh)
-                || held > held_max + held_max / 8;
-            if !is_due || !self.can_rebase(tile, base) {
-                continue;
-            }
-            let cost = self.cost(base.run);
-            if spent > 0 && spent + cost > budget + budget / 2 {
-                continue;
-            }
-            spent += cost;
+        while budget > 0
+            && let Some((tile, base)) = self.next_due(if spent == 0 { u64::MAX } else { budget.saturating_sub(spent) })
+        {
+            spent += self.cost(base.run);
             rebased += 1;
             self.chosen.insert(base.run);
             let pieces = &mut self.pieces[tile];
@@ -203,27 +210,71 @@ impl<'a> Planning<'a> {
                 piece.slices.push(PlanSlice { bytes, ..base });
             }
             self.join(tile);
-            held = held.saturating_sub(sums.base + sums.deltas) + self.sums(tile).base + self.sums(tile).deltas;
         }
         rebased
     }
 
-    fn sums(&self, tile: usize) -> TileSums {
-        let mut sums = TileSums { base: 0, deltas: 0, base_last: u64::MAX };
-        for piece in &self.pieces[tile] {
-            if let Some((base, deltas)) = piece.slices.split_last() {
-                sums.base += base.bytes;
-                sums.deltas += deltas.iter().map(|slice| slice.bytes).sum::<u64>();
-                sums.base_last = sums.base_last.min(base.last);
-            }
-        }
-        sums
+    /// The tile to be rebased next, and its local base, whose upload costs at most `cost_max`.
+    fn next_due(&self, cost_max: u64) -> Option<(usize, PlanSlice)> {
+        let candidate = |tile: usize| {
+            let base = *self.inputs.tiles[tile].slices.last()?;
+            (self.can_rebase(tile, base) && self.cost(base.run) <= cost_max).then_some((tile, base))
+        };
+        let most_let_go = |due: Vec<usize>| {
+            let candidates = due.into_iter().filter_map(candidate);
+            candidates.max_by_key(|(tile, base)| (self.bytes_let_go(*tile, base.last), usize::MAX - *tile))
+        };
+        let outgrown = |tile: &usize| {
+            let sums = self.sums(*tile);
+            sums.deltas as f64 > self.inputs.policy.ratio * sums.base as f64
+        };
+        most_let_go((0..self.pieces.len()).filter(outgrown).collect()).or_else(|| {
+            let DueTogether { order, is_over } = self.due_together();
+            if is_over { order.into_iter().find_map(candidate) } else { most_let_go(order) }
+        })
     }
 
-    /// Bytes of a tile's deltas behind a seal.
-    fn bytes_behind(&self, tile: usize, seal: u64) -> u64 {
-        let slices = self.pieces[tile].iter().flat_map(|piece| &piece.slices);
-        slices.filter(|slice| slice.first > seal).map(|slice| slice.bytes).sum()
+    /// The tiles that must be rebased one after the other, so that all deltas together stay within their share.
+    fn due_together(&self) -> DueTogether {
+        let live: u64 = self.inputs.tiles.iter().filter_map(|tile| tile.slices.last()).map(|base| base.bytes).sum();
+        let held_max = live as f64 * HELD_SHARE * self.inputs.policy.ratio;
+        let sums: Vec<TileSums> = (0..self.pieces.len()).map(|tile| self.sums(tile)).collect();
+        let mut order: Vec<usize> = (0..sums.len()).filter(|tile| sums[*tile].deltas > 0).collect();
+        order.sort_by_key(|tile| (sums[*tile].base_last, *tile));
+        let mut ahead: u64 = order.iter().map(|tile| sums[*tile].base).sum();
+        let (mut held, mut met, mut due) = (0, BTreeSet::new(), 0);
+        for (place, tile) in order.iter().enumerate().rev() {
+            let deltas = self.deltas(*tile).filter(|slice| met.insert(slice.run));
+            held += deltas.map(|slice| (self.inputs.run_bytes)(slice.run)).sum::<u64>();
+            if due == 0 && held as f64 + ahead as f64 / REBASED_SHARE > held_max {
+                due = place + 1;
+            }
+            ahead -= sums[*tile].base;
+        }
+        order.truncate(due);
+        DueTogether { order, is_over: held as f64 > held_max }
+    }
+
+    fn sums(&self, tile: usize) -> TileSums {
+        let bases = self.pieces[tile].iter().filter_map(|piece| piece.slices.last());
+        TileSums {
+            base: bases.clone().map(|base| base.bytes).sum(),
+            deltas: self.deltas(tile).map(|slice| slice.bytes).sum(),
+            base_last: bases.map(|base| base.last).min().unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The slices of a tile above its bases.
+    fn deltas(&self, tile: usize) -> impl Iterator<Item = &PlanSlice> {
+        let pieces = self.pieces[tile].iter();
+        pieces.flat_map(|piece| piece.slices.split_last().map_or(&[][..], |(_, deltas)| deltas))
+    }
+
+    /// Bytes of the runs of a tile's deltas that a base up to `seal` takes the place of.
+    fn bytes_let_go(&self, tile: usize, seal: u64) -> u64 {
+        let runs: BTreeSet<RunId> =
+            self.deltas(tile).filter(|slice| slice.last <= seal).map(|slice| slice.run).collect();
+        runs.into_iter().map(self.inputs.run_bytes).sum()
     }
 
     /// Whether a local base is newer than those shipped, and ends where slices end.
@@ -301,6 +352,14 @@ impl<'a> Planning<'a> {
         let pieces = self.pieces.into_iter().flat_map(join).filter(|piece| !piece.slices.is_empty());
         pieces.collect()
     }
+}
+
+/// Tiles that are due because of what all tiles hold together.
+struct DueTogether {
+    /// Oldest base first.
+    order: Vec<usize>,
+    /// All deltas are more than their share already.
+    is_over: bool,
 }
 
 /// Bytes of a tile's shipped stacks.
@@ -474,14 +533,18 @@ mod tests {
             self.tiles[tile].slices.splice(from..to, [PlanSlice { run, first, last, bytes }]);
         }
 
-        /// As the store does: rebase a tile when its young bytes outgrow 0.4 of its base, merge young ones eight at a time.
+        /// As the store does: rebase a tile when its young bytes outgrow 0.4 of its base, or up to 30 % less, by chance;
+        /// merge young ones eight at a time.
         fn compact(&mut self) {
             for tile in 0..self.tiles.len() {
                 let slices = &self.tiles[tile].slices;
                 let young: u64 = slices[..slices.len() - 1].iter().map(|slice| slice.bytes).sum();
-                if young as f64 > 0.4 * slices[slices.len() - 1].bytes as f64 {
+                let chance = (tile as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+                let ratio = 0.4 * (1.0 - 0.3 * (chance as f64 / f64::from(u32::MAX)));
+                if young as f64 > ratio * slices[slices.len() - 1].bytes as f64 {
                     let count = slices.len();
-                    self.merge(tile, 0, count);
+                    // The newest one stays above it.
+                    self.merge(tile, 1, count);
                     continue;
                 }
                 // Eight neighbours of about one size, smallest first.
@@ -554,31 +617,62 @@ mod tests {
         }
     }
 
-    #[test]
-    fn uniform_load_uploads_little_more_than_what_changed() {
-        let tiles = 64;
-        let mut simulation = Simulation::new(tiles, 1_000_000, ShipPolicy::default());
+    /// What 100 checkpoints behind 300 others upload, for what changed; what the repo holds, for what lives, on average and at
+    /// most; the most that one checkpoint uploads, for what changed. Each changes `share` of every tile.
+    fn uniform_load(tiles: u8, share: f64) -> (f64, f64, f64, f64) {
+        let base_bytes = 1_000_000;
+        let (each, live) = ((base_bytes as f64 * share) as u64, base_bytes * u64::from(tiles));
+        let mut simulation = Simulation::new(tiles, base_bytes, ShipPolicy::default());
         let all: Vec<usize> = (0..usize::from(tiles)).collect();
-        simulation.checkpoint(&all, 30_000);
-        let (mut uploaded, mut most, mut changed, mut repo) = (0, 0, 0, 0.0);
+        simulation.checkpoint(&all, each);
+        let (mut uploaded, mut most, mut held, mut held_most) = (0, 0, 0.0, 0.0);
         for number in 0..400 {
             simulation.compact();
-            simulation.checkpoint(&all, 30_000);
+            simulation.checkpoint(&all, each);
             // Behind the start, where all tiles are of one age.
-            if number >= 200 {
+            if number >= 300 {
                 uploaded += simulation.uploaded;
-                changed += 30_000 * u64::from(tiles);
                 most = most.max(simulation.uploaded);
-                let live = 1_000_000 * u64::from(tiles);
-                repo = f64::max(repo, simulation.repo_bytes() as f64 / live as f64);
+                let share = simulation.repo_bytes() as f64 / live as f64;
+                (held, held_most) = (held + share, f64::max(held_most, share));
             }
         }
-        let ratio = uploaded as f64 / changed as f64;
-        assert!(
-            ratio < 2.1 && repo < 2.6,
-            "{ratio} times what changed was uploaded; the repo holds {repo} times what is live"
-        );
-        assert!(most < 30_000 * u64::from(tiles) * 5 / 2, "one checkpoint uploaded {most} bytes");
+        let changed = (each * u64::from(tiles)) as f64;
+        (uploaded as f64 / changed / 100.0, held / 100.0, held_most, most as f64 / changed)
+    }
+
+    #[test]
+    fn uniform_load_uploads_little_more_than_what_changed() {
+        for (tiles, share) in [(30, 0.05), (64, 0.03), (100, 0.02), (30, 0.02)] {
+            let (ratio, held, held_most, most) = uniform_load(tiles, share);
+            let told = format!(
+                "{tiles} tiles, {share} changed: {ratio:.2} uploaded, {most:.2} at most; {held:.2} in the repo, \
+                 {held_most:.2} at most"
+            );
+            assert!(ratio < 2.3 && held < 2.25 && held_most < 2.4 && most < 4.1, "{told}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_without_deltas_uploads_nothing() {
+        let mut simulation = Simulation::new(8, 1_000_000, ShipPolicy::default());
+        let all: Vec<usize> = (0..8).collect();
+        for _ in 0..8 {
+            simulation.checkpoint(&all, 200_000);
+        }
+        // All are due now: there are newer local bases, and more deltas than there may be.
+        (0..8).for_each(|tile| simulation.merge(tile, 0, simulation.tiles[tile].slices.len()));
+        let shipped = simulation.shipped.clone().expect("checkpoints were taken");
+        let plan = plan_shipping(&ShipInputs {
+            tiles: &simulation.tiles,
+            base: Some((&shipped, &[])),
+            run_bytes: &|run| simulation.run_bytes[&run],
+            is_shipped: &|run| simulation.in_repo.contains(&run),
+            policy: &simulation.policy,
+        });
+        assert_eq!((plan.uploads.len(), plan.stacks), (0, shipped));
+        simulation.checkpoint(&all, 1);
+        assert!(simulation.uploaded >= 1_000_000, "the next one goes on: {}", simulation.uploaded);
     }
 
     #[test]
