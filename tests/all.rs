@@ -17,6 +17,7 @@ mod ownership;
 mod regressions;
 mod repos;
 mod requests;
+mod rescales;
 mod scripts;
 mod states;
 mod tidy;

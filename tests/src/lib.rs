@@ -3,6 +3,7 @@
 //! An operation list is plain numbers, so that proptest can shrink it, a seed can make it, and a fuzzer's bytes can be read as
 //! one. The [`Driver`] applies it to a store and to the [`Oracle`], and compares what both say.
 
+mod arguments;
 mod keys;
 mod random;
 mod variants;
@@ -27,12 +28,14 @@ pub mod jobs;
 pub mod kills;
 pub mod random_job;
 pub mod requests;
+pub mod rescales;
 #[cfg(shuttle)]
 pub mod schedules;
 pub mod shipped;
 mod small_job;
 pub mod states;
 
+pub use arguments::Arguments;
 pub use driver::{Driver, Failure, contents};
 pub use keys::{GroupedKeys, TestKeys, TestRules};
 pub use member::{Member, State, open_stepped};

@@ -63,6 +63,9 @@ pub struct Size {
     /// Seconds of counting with a checkpoint each second.
     #[arg(long, default_value_t = 12.0)]
     pub seconds: f64,
+    /// Checkpoints that are shipped; the second half of them is measured.
+    #[arg(long, default_value_t = 60)]
+    pub checkpoints: u64,
     /// Where the choice of keys comes from; each repetition adds one.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

@@ -19,6 +19,8 @@ const QUICK_KEYS: u64 = 200_000;
 const QUICK_MEMORY_MIB: u64 = 16;
 /// Seconds of a quick run's workloads with a given time: enough for two checkpoints.
 const QUICK_SECONDS: f64 = 2.2;
+/// Checkpoints that a quick run ships.
+const QUICK_CHECKPOINTS: u64 = 4;
 
 /// What `compare` does.
 pub fn compare(arguments: &Compare) -> Result<()> {
@@ -38,6 +40,7 @@ pub fn quick(arguments: &Quick) -> Result<()> {
         memory_mib: QUICK_MEMORY_MIB,
         operations: Some((workload.operations(QUICK_KEYS) / 4).max(1)),
         seconds: QUICK_SECONDS,
+        checkpoints: QUICK_CHECKPOINTS,
         seed: 1,
         limit_mib: None,
         cgroup: None,
@@ -110,6 +113,7 @@ fn run(store: Contestant, workload: Workload, size: &Size, repetition: u32) -> R
 fn add_size(command: &mut Command, size: &Size, dir: &Path) {
     command.args(["--keys", &size.keys.to_string(), "--memory-mib", &size.memory_mib.to_string()]);
     command.args(["--seconds", &size.seconds.to_string(), "--seed", &size.seed.to_string()]);
+    command.args(["--checkpoints", &size.checkpoints.to_string()]);
     command.arg("--dir").arg(dir);
     if let Some(operations) = size.operations {
         command.args(["--operations", &operations.to_string()]);

@@ -70,6 +70,7 @@ impl ForEachStore for RunWorkload<'_> {
             keys: size.keys,
             operations: size.operations.unwrap_or_else(|| self.workload.operations(size.keys)),
             seconds: size.seconds,
+            checkpoints: size.checkpoints,
             seed: size.seed + u64::from(self.rep),
             // A control group bounds the process from outside.
             limit_bytes: size.limit_mib.filter(|_| size.cgroup.is_none()).map(|mib| mib << 20),

@@ -85,6 +85,17 @@ pub trait Image: Send + 'static {
     }
 }
 
+/// What a checkpoint sent to where checkpoints are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shipped {
+    /// Bytes sent, as they are sent: compressed, where the store does that.
+    pub sent_bytes: u64,
+    /// The same before any compression, where the store can tell.
+    pub raw_bytes: Option<u64>,
+    /// Bytes of all that the checkpoint needs there.
+    pub held_bytes: u64,
+}
+
 /// A store as a state backend. One thread at a time.
 pub trait Store: Sized + 'static {
     type Turn<'a>: Turn
@@ -113,6 +124,12 @@ pub trait Store: Sized + 'static {
     fn confirm(&mut self, image: &Self::Image) -> Result<()> {
         let _: &Self::Image = image;
         Ok(())
+    }
+
+    /// Takes a checkpoint and ships it, as the next one behind those that were shipped before. `None` when this store's checkpoints
+    /// are directories whose new files are shipped.
+    fn ship(&mut self) -> Result<Option<Shipped>> {
+        Ok(None)
     }
 
     /// Flushes, and waits until background work has come to rest.

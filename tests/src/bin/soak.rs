@@ -15,7 +15,7 @@ use tests::faults::{FAULTS, run_with_faults};
 use tests::jobs::{JobOptions, run_job};
 use tests::requests::{Case, Lasts, Plan, RequestTally, Script};
 use tests::states::{StatesOptions, run_states};
-use tests::{Driver, Operation, Random, variants};
+use tests::{Arguments, Driver, Operation, Random, variants};
 
 const GROUPS: [&str; 10] =
     ["model", "crash", "faults", "flips", "jobs", "requests", "states", "fuzz", "schedules", "chains"];
@@ -57,22 +57,17 @@ fn now() -> Instant {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
+    let arguments = match Arguments::read(HELP) {
+        Ok(arguments) => arguments,
+        Err(end) => return end,
     };
-    let group = value("--group").unwrap_or_default();
-    if arguments.iter().any(|argument| argument == "--help") || !GROUPS.contains(&group.as_str()) {
+    let group = arguments.text("--group").unwrap_or_default().to_owned();
+    if !GROUPS.contains(&group.as_str()) {
         print!("{HELP}");
-        return if arguments.iter().any(|argument| argument == "--help") {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(2)
-        };
+        return ExitCode::from(2);
     }
-    let minutes: f64 = value("--minutes").map_or(Ok(10.0), |text| text.parse()).expect("--minutes takes a number");
-    let first = value("--seed").map_or_else(clock_seed, |text| text.parse().expect("--seed takes a number"));
+    let minutes = arguments.number("--minutes").unwrap_or(10.0);
+    let first = arguments.number("--seed").unwrap_or_else(clock_seed);
     if ["schedules", "chains"].contains(&group.as_str()) != cfg!(shuttle) {
         eprintln!(
             "the groups schedules and chains, and no others, are built with RUSTFLAGS=\"--cfg shuttle\" and a --target-dir of its own"

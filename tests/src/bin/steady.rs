@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bedload_lsm::{Env, Store};
-use tests::Random;
+use tests::{Arguments, Random};
 
 const HELP: &str = "\
 Loads a store, updates it, scans it, and prints speed, memory and space after each phase.
@@ -37,23 +37,14 @@ fn key(number: u64) -> [u8; 18] {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help") {
-        print!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    let value = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1).cloned()
+    let arguments = match Arguments::read(HELP) {
+        Ok(arguments) => arguments,
+        Err(end) => return end,
     };
-    let number = |name: &str, usual: u64| {
-        value(name).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{name} takes a number")))
-    };
-    let keys = number("--keys", 1_000_000);
-    let memory = number("--memory-mib", 256) as usize;
-    let updates = number("--updates", keys);
-    let temporary = tempfile::tempdir().expect("a temporary directory");
-    let directory = value("--directory").map_or_else(|| temporary.path().to_owned(), std::path::PathBuf::from);
+    let keys = arguments.number("--keys").unwrap_or(1_000_000);
+    let memory = arguments.number::<usize>("--memory-mib").unwrap_or(256);
+    let updates = arguments.number("--updates").unwrap_or(keys);
+    let (directory, _temporary) = arguments.directory("--directory");
     match run(&directory, keys, memory << 20, updates) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,7 +5,8 @@
 //! their prefix; points and lists are looked up whole. Lists are folded by the store's own append rule.
 //!
 //! A checkpoint is a freeze; its rest waits for the flush and links the runs of all slices into the checkpoint's directory,
-//! which is what others do when they checkpoint. Split and merge adopt such runs.
+//! which is what others do when they checkpoint. Split and merge adopt such runs. Where checkpoints are shipped, it is done by
+//! `bedload-snapshot`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,8 +18,9 @@ use bedload_lsm::{
     AdoptedRun, AdoptedSource, AdoptedStack, Fold, FrozenStacks, KeyRange, KeyShape, Rule, Rules, RunRef,
 };
 
+use super::bedload_shipping::Shipping;
 use crate::data::{Key, MAP_PREFIX_BYTES, QUEUE_PREFIX_BYTES, State, half_of_groups};
-use crate::store::{Image, Rest, Setup, Store, Turn};
+use crate::store::{Image, Rest, Setup, Shipped, Store, Turn};
 
 /// How long merges must have been at rest to count as settled: longer than one merge takes.
 const REST: Duration = Duration::from_millis(1200);
@@ -27,6 +29,8 @@ type Lsm = bedload_lsm::Store;
 
 pub struct Bedload {
     inner: Lsm,
+    /// Where checkpoints are shipped, from the first one that is.
+    shipping: Option<Shipping>,
     /// The seal of the last confirmed checkpoint.
     confirmed: Option<u64>,
 }
@@ -90,7 +94,7 @@ impl Store for Bedload {
 
     fn open(setup: &Setup) -> Result<Bedload> {
         let options = Lsm::options().memory(setup.memory_bytes).shape(OperatorKeys).rules(AppendToLists);
-        Ok(Bedload { inner: options.open(&setup.directory)?, confirmed: None })
+        Ok(Bedload { inner: options.open(&setup.directory)?, shipping: None, confirmed: None })
     }
 
     fn turn<T>(&mut self, work: impl FnOnce(&mut &mut Lsm) -> Result<T>) -> Result<T> {
@@ -113,6 +117,14 @@ impl Store for Bedload {
         self.inner.release(image.stacks.seal());
         self.confirmed = Some(image.stacks.seal());
         Ok(())
+    }
+
+    fn ship(&mut self) -> Result<Option<Shipped>> {
+        let shipping = match &mut self.shipping {
+            Some(shipping) => shipping,
+            started => started.insert(Shipping::start()?),
+        };
+        shipping.ship(&mut self.inner).map(Some)
     }
 
     fn settle(&mut self) -> Result<()> {

@@ -3,6 +3,7 @@
 //! One file a store: how it is set up for this job and why, and how the operations of [`crate::store`] map to its own.
 
 mod bedload;
+mod bedload_shipping;
 #[cfg(feature = "cobble")]
 mod cobble;
 mod fjall;

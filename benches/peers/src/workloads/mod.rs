@@ -11,6 +11,7 @@
 //! | map | scans whole maps of 10 to 100 entries; between scans, inserts and deletes entries | `maps` |
 //! | timers | pops every timer due, in order, and sets as many new ones | `timers` |
 //! | checkpoint | counts, with a checkpoint each second | `checkpoint` |
+//! | ship | counts, with a checkpoint after each so many updates that is shipped | `ship` |
 //! | open | opens from cold files, up to the first get | `rescale` |
 //! | rescale | one store becomes two, two become one | `rescale` |
 //!
@@ -22,6 +23,7 @@ mod gets;
 mod lists;
 mod maps;
 mod rescale;
+mod ship;
 mod timers;
 mod updates;
 
@@ -64,6 +66,7 @@ enum Kind {
     Timers,
     Sliding,
     Checkpoint,
+    Ship,
     Open,
     Rescale,
     ColdGet,
@@ -85,6 +88,8 @@ pub const WORKLOADS: &[Workload] = &[
     workload("timers", Kind::Timers, Fill::Timers, 2.0, 5_000_000),
     workload("sliding", Kind::Sliding, Fill::Points, 2.0, 5_000_000),
     workload("checkpoint", Kind::Checkpoint, Fill::Points, 0.0, 0),
+    // Operations are those between two checkpoints.
+    workload("ship", Kind::Ship, Fill::Points, 0.05, u64::MAX),
     workload("open", Kind::Open, Fill::Points, 0.0, 0),
     workload("rescale", Kind::Rescale, Fill::Points, 0.0, 0),
     workload("cold-get", Kind::ColdGet, Fill::Points, 0.004, 4_000),
@@ -105,7 +110,7 @@ impl Workload {
     /// Whether a store can do it at all: maps in memory have no files, and a hash map has no order.
     pub fn suits<S: Store>(&self) -> bool {
         match self.kind {
-            Kind::Checkpoint | Kind::Open | Kind::Rescale | Kind::ColdGet => S::HAS_FILES,
+            Kind::Checkpoint | Kind::Ship | Kind::Open | Kind::Rescale | Kind::ColdGet => S::HAS_FILES,
             Kind::Map | Kind::Timers => S::HAS_ORDER,
             _ => true,
         }
@@ -122,6 +127,7 @@ pub struct Task {
     pub operations: u64,
     /// Seconds of the workloads that are given a time and not a count.
     pub seconds: f64,
+    pub checkpoints: u64,
     pub seed: u64,
     pub limit_bytes: Option<u64>,
     /// Memory of the process before anything else.
@@ -176,6 +182,7 @@ pub fn run<S: Store>(workload: Workload, task: &Task) -> Result<Outcome> {
         Kind::Map => maps::scan_and_change::<S>(task),
         Kind::Timers => timers::fire::<S>(task),
         Kind::Checkpoint => checkpoint::each_second::<S>(task),
+        Kind::Ship => ship::after_each_count::<S>(task),
         Kind::Open => rescale::open::<S>(task),
         Kind::Rescale => rescale::split_and_merge::<S>(task),
     }
