@@ -336,6 +336,32 @@ fn a_restore_on_the_same_machine_reads_manifests_alone() -> Result<(), Error> {
     Ok(())
 }
 
+/// The background had met wrong bytes and given up. A reader who came later asked anew, and was told of that damage before its own
+/// answer had come, though the object was sound.
+#[test]
+fn a_reader_is_not_told_what_went_wrong_before_it_asked() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.objects.choose(|request| {
+        let is_large = request.range.as_ref().is_some_and(|range| range.end - range.start > 1 << 20);
+        (request.operation == Operation::Get && is_large).then_some(ObjectFault::WrongBytes)
+    });
+    let fetcher = Fetcher::start(1)?;
+    let pool = scene.pool("local")?;
+    let (told, ended) = mpsc::channel();
+    let done = move |result| told.send(result).unwrap();
+    let options = scene.options();
+    let restored = restore_lazily(&scene.repo, &scene.job, &options, &pool, &fetcher, done);
+    let restored = scene.runtime.block_on(restored)?.expect("there is a checkpoint");
+    assert_eq!(ended.recv().unwrap().unwrap_err().kind(), ErrorKind::Damaged, "the background has given up");
+    scene.objects.choose(|_| None);
+    let mut store = scene.store("new")?;
+    restored.adopt(&mut store)?;
+    for number in (0..ENTRIES).step_by(97) {
+        assert_eq!(store.get(&key(number))?.as_deref(), Some(&value(number)[..]), "{number}");
+    }
+    Ok(())
+}
+
 /// The threads that fetch were gone, and a reader waited for them for ever.
 #[test]
 fn a_reader_without_a_fetcher_is_told() -> Result<(), Error> {

@@ -1,6 +1,9 @@
 //! The suite for object stores, against memory and files.
 
+use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, Request};
+use bedload_snapshot::{ErrorKind, Why, why};
 use tests::conformance::check_repo;
+use tests::scene::{GRACE_MS, Scene, Stop};
 
 fn check(address: &str, directory: &std::path::Path) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
@@ -51,7 +54,7 @@ fn credentials_that_are_not_read_as_such_are_not_told() {
         "memory://x?hunter2hunter2=",
     ] {
         let error = runtime.block_on(bedload_snapshot::Repo::open(address)).unwrap_err();
-        assert_eq!(error.kind(), bedload_snapshot::ErrorKind::Fix);
+        assert_eq!(error.kind(), ErrorKind::Fix);
         let texts = format!("{error} {error:?}");
         assert!(!texts.contains("hunter2"), "{address}: {texts}");
     }
@@ -60,7 +63,6 @@ fn credentials_that_are_not_read_as_such_are_not_told() {
 #[test]
 fn a_store_that_creates_what_exists_is_refused() {
     use bedload_snapshot::RepoOptions;
-    use bedload_snapshot::testing::FaultStore;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
     let store = || std::sync::Arc::new(FaultStore::default().ignoring_conditions());
     let open = |options: RepoOptions| runtime.block_on(options.open_store(store(), "s3://bucket"));
@@ -89,13 +91,64 @@ fn what_a_killed_writer_left_unfinished_is_collected() {
     assert!(!left.exists());
 }
 
+/// An opening tries the store out with an object that it deletes. One that was killed in between left it, for ever.
+#[test]
+fn what_a_killed_opening_left_is_collected() -> Result<(), Stop> {
+    let objects = FaultStore::new(|request| {
+        (request.operation == Operation::Delete && request.path.starts_with("probes/")).then_some(ObjectFault::Hang)
+    });
+    let Err(Stop::GaveUp(error)) = Scene::open(&objects, 1) else { panic!("it has not deleted what it tried") };
+    assert_eq!(error.kind(), ErrorKind::Retry);
+    objects.choose(|_| None);
+    let mut scene = Scene::open(&objects, 2)?;
+    scene.start(1)?;
+    scene.write(5)?;
+    scene.checkpoint()?;
+    let probes = || objects.paths().into_iter().filter(|path| path.starts_with("probes/")).count();
+    scene.collect()?;
+    assert_eq!(probes(), 1, "an opening may still need it");
+    let path = objects.paths().into_iter().find(|path| path.starts_with("probes/")).expect("one stayed");
+    assert_eq!(scene.runtime.block_on(why(&scene.repo, &path))?, Why::Garbage);
+    scene.pass_ms(3600 * 1000);
+    scene.collect()?;
+    assert_eq!(probes(), 0);
+    scene.check_all().map(drop)
+}
+
+/// A listing of all pages had the time of one request: a folder of some hundred thousand objects, whose pages take a while each, could
+/// never be listed, and its job was never collected. Here each entry comes as late as one request may wait, and less late than
+/// two.
+#[test]
+fn each_page_of_a_listing_has_the_time_of_a_request() -> Result<(), Stop> {
+    let mut scene = Scene::open(&FaultStore::default(), 3)?;
+    scene.start(2)?;
+    for _ in 0..12 {
+        scene.write(5)?;
+        scene.checkpoint()?;
+    }
+    let list = |fault| move |request: &Request<'_>| (request.operation == Operation::List).then_some(fault);
+    scene.objects.choose(list(ObjectFault::SlowBody));
+    let faults = scene.objects.faults();
+    scene.expire_all_but(1)?;
+    scene.pass_ms(2 * GRACE_MS);
+    let collected = scene.collect()?;
+    assert!(collected.objects > 40 && collected.deleted > 20, "{collected:?}");
+    scene.start(1)?;
+    assert!(scene.objects.faults() - faults > 10, "every listing was slow");
+    // A page that never comes is told all the same.
+    scene.objects.choose(list(ObjectFault::StalledBody));
+    let Err(Stop::GaveUp(error)) = scene.collect() else { panic!("half of a listing was taken for all of it") };
+    assert!(error.kind() == ErrorKind::Retry && error.to_string().contains("no answer within 60 s"), "{error}");
+    Ok(())
+}
+
 /// A job of 128 key groups was started with 64: the next checkpoint would have covered half of the state.
 #[test]
 fn a_job_keeps_its_number_of_key_groups() {
     use bedload_snapshot::{Epoch, JobName, KeyGroups, RepoOptions, Worker, WorkerName};
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
     let directory = tempfile::tempdir().unwrap();
-    let objects = std::sync::Arc::new(bedload_snapshot::testing::FaultStore::default());
+    let objects = std::sync::Arc::new(FaultStore::default());
     let repo = runtime.block_on(RepoOptions::default().open_store(objects, "memory://")).unwrap();
     let (job, name) = (JobName::new("late-board").unwrap(), WorkerName::new("w-0").unwrap());
     let mut store = bedload_lsm::Store::options().open(directory.path()).unwrap();

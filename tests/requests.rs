@@ -51,5 +51,6 @@ fn the_scripts_do_all_that_can_go_wrong() {
     assert!(deeds.reused_runs > 0 && deeds.rebased_tiles > 0 && deeds.deleted > 8, "{deeds:?}");
     let large = Plan::new(Script::Large, SEED).expect("nothing fails");
     println!("{} requests, {:?}", large.requests(), large.deeds);
-    assert!(large.deeds.fetched_bytes > 140 << 10, "{:?}", large.deeds);
+    // A third of it in the background, and no chunk twice.
+    assert!((140 << 10..150 << 10).contains(&large.deeds.fetched_bytes), "{:?}", large.deeds);
 }

@@ -23,6 +23,7 @@
 //! * Every boundary tells what the slots before it say: it is made from a reading that passed the look for later boundaries.
 //! * A slot's event is applied by the same function wherever it is read; what must not count (a completion under an old epoch, an
 //!   expiry of the newest completion) does not count for anybody.
+//! * Checkpoints are completed in the order in which they were begun: the newest slot is the newest state.
 //! * What a completion is built upon exists at its slot: whoever deletes what expired before some slot has read that slot.
 //! * Who completes has read every slot since its own fence, and so every void of a lease that it took since; or it has started
 //!   from a boundary, which tells voids of leases that were there, and has seen that its lease is there.
@@ -222,7 +223,9 @@ impl Chain {
     /// Appends a completion; returns its slot. Does nothing when the checkpoint exists already.
     ///
     /// # Errors
-    /// `Fenced` when a newer coordinator has started, or when the lease was declared void or is gone; `Fix` when what it is built upon has expired. After any other error it is not known whether the checkpoint exists.
+    /// `Fenced` when a newer coordinator has started, or when the lease was declared void or is gone; `Fix` when what it is built
+    /// upon has expired, or when a newer checkpoint is complete. After any other error it is not known whether the checkpoint
+    /// exists.
     pub async fn complete(&mut self, completion: Completion) -> Result<u64> {
         self.append(Event::Completion(completion)).await
     }
@@ -239,6 +242,13 @@ impl Chain {
             return fenced(&format!(
                 "a coordinator of epoch {epoch} has started since; this one may complete nothing any more"
             ));
+        }
+        if let Some((_, newest)) = self.state.newest().filter(|(_, newest)| newest.checkpoint > checkpoint) {
+            let message = format!(
+                "checkpoint {checkpoint}: a newer one, {}, is complete; completed behind it, this one would be the newest",
+                newest.checkpoint
+            );
+            return Err(Error::new(ErrorKind::Fix, message));
         }
         if self.state.is_void(lease) {
             return fenced(&format!("its lease {lease} was declared void"));

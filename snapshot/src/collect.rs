@@ -45,6 +45,10 @@ const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
 /// How much a store's times may be off, being whole seconds.
 const ROUNDING_MS: u64 = 60 * 1000;
 
+/// How long what an opening tries a store out with stays at least, whatever the grace time: deleted in between, it would be created
+/// twice, and the store refused.
+const PROBE_MS: u64 = 3600 * 1000;
+
 /// How many requests are on their way at once.
 const REQUESTS_AT_ONCE: usize = 16;
 
@@ -132,7 +136,9 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, own: &HeldLe
     let epoch = chain.state().epoch();
     let mut roots: BTreeMap<u64, Completion> = chain.state().live().clone();
     let mut leased: BTreeMap<u64, Leased> = BTreeMap::new();
-    let listed = repo.list(&Folder::Job.path(job), None).await?;
+    let mut listed = repo.list(&Folder::Job.path(job), None).await?;
+    // Those of openings that were killed belong to no job: whoever collects removes them.
+    listed.extend(repo.list(&Folder::Probes.path(job), None).await?);
     let pins = pins(repo, job).await?;
     let leases = repo.read_folder::<Lease>(&Folder::Leases.path(job)).await?;
     let behind = chain.catch_up_seeing().await?.ok_or_else(|| {
@@ -281,12 +287,13 @@ fn decide(listed: &[Listed], reached: &Reached, grace_ms: u64, now_ms: u64) -> C
             }
             ObjectName::Parcel(_, parcel) => reached.parcels.contains(parcel),
             ObjectName::Lease(_, lease) => reached.leases.contains(lease),
-            ObjectName::Pin(..) | ObjectName::Marker | ObjectName::Probe(_) => true,
-            ObjectName::Deletions(..) | ObjectName::WorkerProbe(..) => false,
+            ObjectName::Pin(..) | ObjectName::Marker => true,
+            ObjectName::Deletions(..) | ObjectName::Probe(_) | ObjectName::WorkerProbe(..) => false,
         };
         if is_reached {
             continue;
         }
+        let grace_ms = if matches!(name, ObjectName::Probe(_)) { grace_ms.max(PROBE_MS) } else { grace_ms };
         let is_young =
             meta.modified_ms.saturating_add(grace_ms) > now_ms || meta.modified_ms >= reached.oldest_making_ms;
         if is_young && !is_seeded(Bug::YoungDeleted) {

@@ -345,7 +345,8 @@ impl LazyRun {
         let (mut tries, mut tries_began) = (0, false);
         let mut state = self.state();
         while let Some(first) = self.first_missing(chunks.clone()) {
-            if let Some((_, error)) = state.failed.take_if(|(chunks, _)| chunks.contains(&first) && tries_began) {
+            let failed = state.failed.take_if(|(chunks, _)| chunks.contains(&first));
+            if let Some((_, error)) = failed.filter(|_| tries_began) {
                 tries += 1;
                 if tries > 1 || error.kind() != ErrorKind::Retry {
                     return Err(error);

@@ -55,6 +55,7 @@
 //! | a request fails, or its answer is lost | it is made again, and what it may have done is looked at |
 //! | bytes come back wrong or short | they are read once more, then `Damaged` is told with the object's address |
 //! | a checkpoint is given up | nothing is deleted; its uploads are used again while they are young |
+//! | a worker is killed amid an upload | in a directory its files are collected; a bucket needs a rule that removes unfinished uploads, of a day at least |
 //! | a collector runs meanwhile | it deletes what nothing can reach, and nothing that is being written or read |
 //!
 //! The object store must refuse to create what exists (tried out at the opening) and list what was written.

@@ -364,6 +364,8 @@ pub enum Folder {
     Leases,
     /// Its pins.
     Pins,
+    /// What openings try a store out with, of all jobs.
+    Probes,
 }
 
 impl Folder {
@@ -375,6 +377,7 @@ impl Folder {
             Folder::Boundaries => format!("jobs/{job}/boundary"),
             Folder::Leases => format!("jobs/{job}/leases"),
             Folder::Pins => format!("jobs/{job}/pins"),
+            Folder::Probes => "probes".to_owned(),
         })
     }
 }

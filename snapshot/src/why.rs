@@ -19,7 +19,8 @@ pub enum Why {
     Kept,
     /// These reach it. Never delete it.
     Reached(Vec<Reacher>),
-    /// Nothing reaches it: a checkpoint that was given up, or has expired. A collection deletes it when it is old enough.
+    /// Nothing reaches it: a checkpoint that was given up, or has expired, or what an opening tried the store out with. A collection
+    /// deletes it when it is old enough.
     Garbage,
 }
 
@@ -49,6 +50,7 @@ pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
         | ObjectName::Parcel(job, _)
         | ObjectName::Lease(job, _)
         | ObjectName::WorkerProbe(job, _) => job.clone(),
+        ObjectName::Probe(_) => return Ok(Why::Garbage),
         _ => return Ok(Why::Kept),
     };
     let chain = Chain::read(repo, &job).await?;

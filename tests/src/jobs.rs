@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bedload_lsm::fs::{Fs, MemoryFs};
-use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, TestAmbient};
+use bedload_snapshot::testing::{FaultStore, ObjectFault, TestAmbient};
 use bedload_snapshot::{
     Chain, CheckpointId, CollectOptions, CopyInto, CopyOptions, Deletes, Epoch, Error, ErrorKind, JobName, KeyGroups,
     LocalPool, ObjectName, Patience, PinName, Repo, RepoOptions, RestoreOptions, Restored, ShipOptions, ShipPolicy,
@@ -22,6 +22,9 @@ use crate::member::{Member, State, open_stepped};
 
 /// How old an object must be to be collected.
 const GRACE_MS: u64 = 40_000;
+
+/// Bytes of one part of an upload in parts.
+const PART_BYTES: usize = 700;
 
 /// How a history runs.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +125,7 @@ impl Job {
         let objects = FaultStore::default();
         let ambient = Arc::new(TestAmbient::new(seed));
         let patience = Patience { tries: 3, ..Patience::default() };
-        let opened = RepoOptions::default().ambient(ambient.clone()).patience(patience);
+        let opened = RepoOptions::default().ambient(ambient.clone()).patience(patience).part_bytes(PART_BYTES);
         let repo = runtime.block_on(opened.open_store(Arc::new(objects.clone()), "memory://"));
         let repo = repo.map_err(|error| unexpected(&error))?;
         let name = JobName::new("job").expect("a fine name");
@@ -162,20 +165,9 @@ impl Job {
                 return None;
             }
             let number = request.random / one_in;
-            Some(match request.operation {
-                Operation::Get => [
-                    ObjectFault::CutBody,
-                    ObjectFault::ShortBody,
-                    ObjectFault::WrongBytes,
-                    ObjectFault::FailBefore,
-                    ObjectFault::Hang,
-                ][number as usize % 5],
-                Operation::List => {
-                    [ObjectFault::FailBefore, ObjectFault::StaleList, ObjectFault::CutBody][number as usize % 3]
-                }
-                _ => [ObjectFault::FailBefore, ObjectFault::FailAfter, ObjectFault::Hang, ObjectFault::HangAfter]
-                    [number as usize % 4],
-            })
+            let faults = ObjectFault::KINDS.into_iter().filter(|fault| fault.touches(request.operation));
+            let faults: Vec<ObjectFault> = faults.collect();
+            Some(faults[number as usize % faults.len()])
         });
     }
 

@@ -150,6 +150,15 @@ impl Scene {
         }))
     }
 
+    /// Lets what was left to the runtime come to its end.
+    pub fn settle(&self) {
+        self.runtime.block_on(async {
+            for _ in 0..16 {
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
     /// Short stacks and small ratios, so that every rule applies.
     pub fn ship_options(&self) -> ShipOptions {
         let policy = ShipPolicy { ratio: 1.0, stack_max: 3 };

@@ -1,4 +1,8 @@
 //! Uploads of parcels: large, never read back whole, never under a name that was used before.
+//!
+//! What is long is uploaded in parts. An upload that fails, or is dropped because its checkpoint was cancelled, is given up in the
+//! store. The parts of a process that was killed stay: in a directory they are files, which a collection removes; elsewhere no
+//! listing of objects shows them, and a rule of the bucket for unfinished uploads has to.
 
 use std::pin::pin;
 
@@ -7,6 +11,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream, StreamExt};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use tokio::runtime::Handle;
 
 use super::{Meta, Published, Repo};
 use crate::error::{Error, ErrorKind, Result, damaged};
@@ -56,7 +61,9 @@ impl Repo {
                 Ok(uploaded) => return Ok(uploaded),
                 Err(error) => error,
             };
-            self.give_up(&mut parts).await;
+            if let Some(upload) = parts.take() {
+                self.give_up(upload).await;
+            }
             failures += 1;
             if error.kind() != ErrorKind::Retry || failures >= self.0.patience.tries {
                 return Err(error);
@@ -108,7 +115,8 @@ impl Repo {
         let start = async || self.0.store.put_multipart(&path).await;
         let upload = self.tried("start the upload of", name, start).await?;
         let upload = upload.ok_or_else(|| self.missing(name, "its bucket, container or directory does not exist"))?;
-        Ok(Parts { upload, on_their_way: FuturesUnordered::new() })
+        let (repo, runtime) = (self.clone(), Handle::try_current().ok());
+        Ok(Parts { repo, runtime, upload: Some(upload), on_their_way: FuturesUnordered::new() })
     }
 
     async fn add_part(&self, name: &ObjectName, parts: &mut Parts, part: Bytes) -> Result<()> {
@@ -116,7 +124,7 @@ impl Repo {
             let done = parts.on_their_way.next().await.expect("some are on their way");
             self.settle_part(name, done)?;
         }
-        let request = parts.upload.put_part(PutPayload::from_bytes(part));
+        let request = parts.upload().put_part(PutPayload::from_bytes(part));
         let repo = self.clone();
         // Its time begins when it is asked for the first time.
         parts.on_their_way.push(Box::pin(async move { repo.limited(request).await }));
@@ -162,20 +170,26 @@ impl Repo {
     }
 
     /// Frees what the parts take in the store, as well as that can be done.
-    async fn give_up(&self, parts: &mut Parts) {
-        parts.on_their_way.clear();
+    async fn give_up(&self, mut upload: Box<dyn MultipartUpload>) {
         // What stays is removed by the store's own rule for unfinished uploads.
-        self.limited(parts.upload.abort()).await.ok();
+        self.limited(upload.abort()).await.ok();
     }
 
     async fn finish_parts(&self, name: &ObjectName, parts: &mut Parts, uploaded: Uploaded) -> Result<()> {
         while let Some(done) = parts.on_their_way.next().await {
             self.settle_part(name, done)?;
         }
-        let Err(cause) = self.limited(parts.upload.complete()).await else { return Ok(()) };
+        let completed = self.limited(parts.upload().complete()).await;
+        let Err(cause) = completed else {
+            drop(parts.take());
+            return Ok(());
+        };
         // The answer may be lost and the object there.
         match self.head(name).await? {
-            Some(Meta { bytes, .. }) if bytes == uploaded.bytes => self.compare(name, uploaded).await,
+            Some(Meta { bytes, .. }) if bytes == uploaded.bytes => {
+                drop(parts.take());
+                self.compare(name, uploaded).await
+            }
             _ => Err(self.failed_parts("complete the upload of", name, &cause)),
         }
     }
@@ -198,10 +212,34 @@ impl Repo {
     }
 }
 
-/// An upload in parts.
+/// An upload in parts. One that is dropped before its end, because its checkpoint was cancelled, is given up on the runtime.
 struct Parts {
-    upload: Box<dyn MultipartUpload>,
+    repo: Repo,
+    /// Where it was started.
+    runtime: Option<Handle>,
+    /// `None` behind its end.
+    upload: Option<Box<dyn MultipartUpload>>,
     on_their_way: FuturesUnordered<futures_util::future::BoxFuture<'static, object_store::Result<()>>>,
+}
+
+impl Parts {
+    fn upload(&mut self) -> &mut dyn MultipartUpload {
+        self.upload.as_deref_mut().expect("nobody asks behind the end")
+    }
+
+    fn take(&mut self) -> Option<Box<dyn MultipartUpload>> {
+        self.on_their_way.clear();
+        self.upload.take()
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if let (Some(upload), Some(runtime)) = (self.take(), &self.runtime) {
+            let repo = self.repo.clone();
+            runtime.spawn(async move { repo.give_up(upload).await });
+        }
+    }
 }
 
 /// Takes the next part of a stream, of exactly `part_bytes` unless the stream ends; `rest` holds what came too much.

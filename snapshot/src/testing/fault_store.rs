@@ -149,6 +149,11 @@ impl FaultStore {
         self.state().unfinished.values().map(|upload| upload.path.clone()).collect()
     }
 
+    /// Forgets all uploads in parts, as the rule of a bucket does for old ones; tells how many there were.
+    pub fn forget_unfinished(&self) -> usize {
+        std::mem::take(&mut self.state().unfinished).len()
+    }
+
     /// How many requests are [late](ObjectFault::Late).
     pub fn late(&self) -> usize {
         self.state().late.waiting
@@ -517,5 +522,171 @@ impl fmt::Display for FaultStore {
 impl fmt::Debug for FaultStore {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("FaultStore")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::TryStreamExt;
+    use object_store::MultipartUpload;
+
+    use super::*;
+
+    const BODY: &[u8] = b"twelve bytes";
+
+    fn ours() -> Path {
+        Path::from("a/old")
+    }
+
+    fn new() -> Path {
+        Path::from("a/new")
+    }
+
+    /// A store with four objects, whose requests for `operation` go wrong.
+    async fn failing(operation: Operation, fault: ObjectFault) -> FaultStore {
+        let store = FaultStore::default();
+        for name in ["a/older", "a/old", "b/newer", "b/newest"] {
+            store.put(&Path::from(name), BODY.into()).await.unwrap();
+        }
+        store.choose(move |request| (request.operation == operation).then_some(fault));
+        store
+    }
+
+    /// What comes within some time.
+    async fn within<T>(done: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+        tokio::time::timeout(Duration::from_millis(30), done).await.ok()
+    }
+
+    fn create() -> PutOptions {
+        PutOptions { mode: PutMode::Create, ..PutOptions::default() }
+    }
+
+    async fn read(store: &FaultStore) -> Result<Bytes> {
+        store.get(&ours()).await?.bytes().await
+    }
+
+    #[tokio::test]
+    async fn what_changes_something_has_happened_or_not_as_asked() {
+        for (fault, is_told, is_there) in [
+            (ObjectFault::FailBefore, true, false),
+            (ObjectFault::FailAfter, true, true),
+            (ObjectFault::Hang, false, false),
+            (ObjectFault::HangAfter, false, true),
+        ] {
+            let store = failing(Operation::Create, fault).await;
+            let told = within(store.put_opts(&new(), BODY.into(), create())).await;
+            assert_eq!(told.is_some_and(|told| told.is_err()), is_told, "{fault:?}");
+            assert_eq!(store.bytes("a/new").is_some(), is_there, "{fault:?}");
+            assert_eq!(store.faults(), 1);
+
+            let store = failing(Operation::Delete, fault).await;
+            let told = within(store.delete(&ours())).await;
+            assert_eq!(told.is_some_and(|told| told.is_err()), is_told, "{fault:?}");
+            assert_eq!(store.bytes("a/old").is_none(), is_there, "{fault:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_happens_twice_answers_as_the_second_time() {
+        let store = failing(Operation::Create, ObjectFault::Twice).await;
+        let told = store.put_opts(&new(), BODY.into(), create()).await;
+        assert!(matches!(told, Err(Error::AlreadyExists { .. })) && store.bytes("a/new").is_some(), "{told:?}");
+        let told = store.put_opts(&ours(), BODY.into(), create()).await;
+        assert!(matches!(told, Err(Error::AlreadyExists { .. })), "{told:?}");
+        let store = failing(Operation::Delete, ObjectFault::Twice).await;
+        let told = store.delete(&ours()).await;
+        assert!(matches!(told, Err(Error::NotFound { .. })) && store.bytes("a/old").is_none(), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_body_is_cut_or_short_or_wrong_or_slow_or_stands_still() {
+        let of = async |fault| within(read(&failing(Operation::Get, fault).await)).await;
+        assert!(of(ObjectFault::CutBody).await.unwrap().is_err());
+        assert_eq!(of(ObjectFault::ShortBody).await.unwrap().unwrap(), &BODY[..6]);
+        let wrong = of(ObjectFault::WrongBytes).await.unwrap().unwrap();
+        let bits: u32 = wrong.iter().zip(BODY).map(|(found, ours)| (found ^ ours).count_ones()).sum();
+        assert_eq!((wrong.len(), bits), (12, 1));
+        assert_eq!(of(ObjectFault::SlowBody).await.unwrap().unwrap(), BODY);
+        assert!(of(ObjectFault::StalledBody).await.is_none());
+        let pieces = failing(Operation::Get, ObjectFault::SlowBody).await.get(&ours()).await.unwrap();
+        assert_eq!(pieces.into_stream().count().await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_listing_is_cut_or_old_or_slow_or_stands_still() {
+        let of = async |fault| within(failing(Operation::List, fault).await.list(None).try_collect::<Vec<_>>()).await;
+        assert!(of(ObjectFault::CutBody).await.unwrap().is_err());
+        assert_eq!(of(ObjectFault::StaleList).await.unwrap().unwrap().len(), 1, "the last three are missing");
+        assert_eq!(of(ObjectFault::SlowBody).await.unwrap().unwrap().len(), 4);
+        assert!(of(ObjectFault::StalledBody).await.is_none());
+        let store = failing(Operation::List, ObjectFault::StalledBody).await;
+        assert_eq!(store.list(None).take(2).count().await, 2, "half of it comes");
+    }
+
+    #[tokio::test]
+    async fn what_is_late_happens_when_it_is_let_go() {
+        let store = failing(Operation::Create, ObjectFault::Late).await;
+        let name = new();
+        let mut put = store.put_opts(&name, BODY.into(), create());
+        assert!((&mut put).now_or_never().is_none());
+        assert_eq!((store.late(), store.bytes("a/new")), (1, None));
+        store.let_go();
+        put.await.unwrap();
+        assert!(store.late() == 0 && store.bytes("a/new").is_some());
+    }
+
+    #[tokio::test]
+    async fn parts_are_an_object_when_all_have_arrived_and_are_completed() {
+        let store = failing(Operation::Head, ObjectFault::Hang).await;
+        let mut upload = store.put_multipart(&new()).await.unwrap();
+        let (first, second) = (upload.put_part(BODY.into()), upload.put_part("!".into()));
+        second.await.unwrap();
+        upload.complete().await.expect_err("the first has not arrived");
+        assert_eq!((store.unfinished(), store.bytes("a/new")), (vec!["a/new".to_owned()], None));
+        first.await.unwrap();
+        upload.complete().await.unwrap();
+        assert_eq!(store.bytes("a/new").unwrap(), "twelve bytes!");
+        assert!(store.unfinished().is_empty());
+        assert!(matches!(upload.complete().await, Err(Error::NotFound { .. })), "it is known no more");
+    }
+
+    #[tokio::test]
+    async fn parts_go_wrong_like_other_requests() {
+        let start = async |operation, fault| {
+            let store = failing(operation, fault).await;
+            let upload: Option<Box<dyn MultipartUpload>> = store.put_multipart(&new()).await.ok();
+            (store, upload)
+        };
+        let (store, upload) = start(Operation::StartParts, ObjectFault::FailAfter).await;
+        assert!(upload.is_none() && store.unfinished().len() == 1, "nobody knows its number");
+        let (store, upload) = start(Operation::Part, ObjectFault::FailBefore).await;
+        let mut upload = upload.unwrap();
+        upload.put_part(BODY.into()).await.unwrap_err();
+        upload.complete().await.expect_err("the part has not arrived");
+        upload.abort().await.unwrap();
+        assert!(store.unfinished().is_empty());
+        for (fault, is_there) in
+            [(ObjectFault::FailAfter, true), (ObjectFault::Twice, true), (ObjectFault::FailBefore, false)]
+        {
+            let (store, upload) = start(Operation::CompleteParts, fault).await;
+            let mut upload = upload.unwrap();
+            upload.put_part(BODY.into()).await.unwrap();
+            upload.complete().await.unwrap_err();
+            assert_eq!(store.bytes("a/new").is_some(), is_there, "{fault:?}");
+        }
+        let (store, upload) = start(Operation::AbortParts, ObjectFault::FailBefore).await;
+        upload.unwrap().abort().await.unwrap_err();
+        assert_eq!(store.unfinished().len(), 1);
+    }
+
+    #[test]
+    fn each_fault_touches_what_it_can() {
+        use Operation::*;
+        let all = [Put, Create, StartParts, Part, CompleteParts, AbortParts, Get, Head, List, Delete];
+        let touched =
+            |operation: Operation| ObjectFault::KINDS.into_iter().filter(|fault| fault.touches(operation)).count();
+        assert_eq!(all.map(touched), [5, 5, 5, 5, 5, 5, 7, 2, 6, 5]);
     }
 }

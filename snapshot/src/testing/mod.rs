@@ -60,6 +60,15 @@ pub fn repo_at(address: &str) -> crate::Result<crate::Repo> {
     crate::RepoOptions::default().without_a_look(address)
 }
 
+/// The paths of all objects of a repo.
+///
+/// # Errors
+/// Those of the listing.
+pub async fn list_paths(repo: &crate::Repo) -> crate::Result<Vec<String>> {
+    let listed = repo.list(&object_store::path::Path::default(), None).await?;
+    Ok(listed.into_iter().map(|listed| listed.path).collect())
+}
+
 /// How often a sleep is asked before it is over: what does not hang is done by then.
 const POLLS: u32 = 3;
 
