@@ -108,7 +108,7 @@ impl Scene {
     /// Restores the newest checkpoint lazily; the end of the background is heard of.
     fn restore_lazily(&self, pool: &LocalPool, fetcher: &Fetcher) -> Result<(Restored, Ended), Error> {
         let (told, ended) = channel();
-        let (options, done) = (self.options(), move |result| told.send(result).unwrap());
+        let (options, done) = (self.options(), move |result| told.send(result).expect("the test waits"));
         let restored = restore_lazily(&self.repo, &self.job, &options, pool, fetcher, done);
         Ok((self.runtime.block_on(restored)?.expect("there is a checkpoint"), ended))
     }
@@ -347,7 +347,7 @@ fn a_reader_is_not_told_what_went_wrong_before_it_asked() -> Result<(), Error> {
     });
     let fetcher = Fetcher::start(1)?;
     let pool = scene.pool("local")?;
-    let (told, ended) = mpsc::channel();
+    let (told, ended) = channel();
     let done = move |result| told.send(result).unwrap();
     let options = scene.options();
     let restored = restore_lazily(&scene.repo, &scene.job, &options, &pool, &fetcher, done);

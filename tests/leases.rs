@@ -24,11 +24,11 @@ fn fail_leases(job: &SmallJob, fails: impl Fn(Operation) -> Option<ObjectFault> 
 /// The lease of a reader of `checkpoint` that has died: its path, and its bytes.
 fn lease_of_a_dead_reader(job: &SmallJob, checkpoint: CheckpointId) -> (String, Vec<u8>) {
     fail_leases(job, |operation| (operation == Operation::Delete).then_some(ObjectFault::FailBefore));
-    job.restore(checkpoint).unwrap();
+    job.restore(checkpoint).expect("nothing fails");
     job.objects.choose(|_| None);
     let leases = leases(job);
     let [lease] = &leases[..] else { panic!("one lease has stayed: {leases:?}") };
-    (lease.clone(), job.objects.bytes(lease).unwrap().to_vec())
+    (lease.clone(), job.objects.bytes(lease).expect("it is there").to_vec())
 }
 
 /// A reader stood still before it wrote its lease, and died then. Meanwhile its checkpoint had expired and been collected. Every

@@ -209,7 +209,7 @@ impl Worker {
             }
             Err(self.repo.missing(&name, "it was uploaded a moment ago; is this object store consistent?"))
         };
-        futures_util::stream::iter(uploads.to_vec().into_iter().map(look))
+        futures_util::stream::iter(uploads.iter().copied().map(look))
             .buffer_unordered(LOOKS_AT_ONCE)
             .try_collect()
             .await
