@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use bedload_snapshot::testing::edit_claim;
+use bedload_snapshot::testing::{ManifestKind, edit_claim};
 use bedload_snapshot::{KeyGroups, Start};
 use tests::Random;
 use tests::shipped::{CHANGE_BYTES, Came, DamagedRepo, KEY_GROUPS, Restoring, ShippedSample};
@@ -95,6 +95,29 @@ fn an_object_that_is_cut_or_missing_is_right_data_or_a_located_error() {
         check(&damaged, EAGER).unwrap_or_else(|failure| panic!("{path}, missing: {failure}"));
     }
     assert!(noticed > 100, "only {noticed} were noticed");
+}
+
+/// The number behind the last one that there is was counted to.
+#[test]
+fn a_chain_at_the_end_of_all_numbers_is_a_located_error() {
+    let (sample, last) = (ShippedSample::new(), u64::MAX);
+    let boundary = format!(
+        "{{\"job\": \"late-board\", \"number\": 2, \"start\": {last}, \"epoch\": 1, \"live\": [], \"voided\": []}}"
+    );
+    let slot = format!(
+        "{{\"job\": \"late-board\", \"number\": {last}, \"event\": {{\"fence\": {{\"holder\": \"x\", \"started_at_ms\": 1}}}}}}"
+    );
+    let mut damaged = sample.copy();
+    damaged.overwrite("jobs/late-board/boundary/000000000002.json", ManifestKind::Boundary.sign(1, &boundary).unwrap());
+    damaged.overwrite(&format!("jobs/late-board/chain/{last}.json"), ManifestKind::Slot.sign(1, &slot).unwrap());
+    damaged.resign();
+    assert_eq!(check(&damaged, EAGER), Ok(true));
+    let far =
+        boundary.replace(&format!("\"number\": 2, \"start\": {last}"), &format!("\"number\": {last}, \"start\": 9"));
+    let mut damaged = sample.copy();
+    damaged.overwrite(&format!("jobs/late-board/boundary/{last}.json"), ManifestKind::Boundary.sign(1, &far).unwrap());
+    damaged.resign();
+    assert_eq!(check(&damaged, EAGER), Ok(true));
 }
 
 /// What is found here without a fuzzer is found by everybody who runs the tests.

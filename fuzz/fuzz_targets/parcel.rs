@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 use bedload_snapshot::testing::{encode_parcel, frames_parcel, read_parcel, reseal_parcel};
 use libfuzzer_sys::fuzz_target;
 
-/// Two chunks and a part of a third.
-const RUN_BYTES: u64 = 150_000;
 const CHUNK_BYTES: u64 = 64 << 10;
+/// Two chunks and a part of a third.
+const RUN_BYTES: u64 = 2 * CHUNK_BYTES + 1000;
+/// How many frames a parcel is made of at most.
+const FRAMES_MAX: usize = 8;
 
 struct Sample {
     run: Vec<u8>,
@@ -19,7 +21,8 @@ struct Sample {
 fn sample() -> &'static Sample {
     static SAMPLE: OnceLock<Sample> = OnceLock::new();
     SAMPLE.get_or_init(|| {
-        let run: Vec<u8> = (0..RUN_BYTES).map(|index| ((index * index) >> 7) as u8).collect();
+        // Three frames of some hundred bytes: the fuzzer tries many of them in a second.
+        let run: Vec<u8> = (0..RUN_BYTES).map(|index| ((index / 900) * (index / 900)) as u8).collect();
         let parcel = encode_parcel(&run);
         Sample { run, parcel }
     })
@@ -40,10 +43,10 @@ fn changed(choices: &[u8]) -> Vec<u8> {
 /// Frames, each behind a byte: a length, or how large a heap of zeros it unpacks to.
 fn frames(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    while let Some((&head, rest)) = bytes.split_first() {
+    while let (Some((&head, rest)), true) = (bytes.split_first(), frames.len() < FRAMES_MAX) {
         let length = usize::from(head & 0x7f);
         if head & 0x80 != 0 {
-            frames.push(zstd::bulk::compress(&vec![0; (length + 1) << 12], 1).expect("memory takes it"));
+            frames.push(zstd::bulk::compress(&vec![0; (length + 1) << 11], 1).expect("memory takes it"));
             bytes = rest;
         } else {
             let (frame, rest) = rest.split_at(length.min(rest.len()));

@@ -29,6 +29,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// How long the name of a job, a worker or a pin may be, in bytes.
 const LABEL_BYTES_MAX: usize = 120;
 
+/// The greatest number of a slot or a boundary: what the width of their names holds, so that listings are in their order.
+pub(crate) const NUMBER_MAX: u64 = 999_999_999_999;
+
 /// Defines a name that people give to something.
 macro_rules! label {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {

@@ -90,17 +90,17 @@ pub enum Came {
     Something,
 }
 
-fn open_store(fs: Arc<dyn Fs>, opening: u64, read_mode: ReadMode) -> Result<Store, Error> {
+fn open_store(fs: Arc<dyn Fs>, opening: u64, read_mode: ReadMode, memory: usize) -> Result<Store, Error> {
     let number = std::sync::atomic::AtomicU64::new(opening << 10);
     let env = Env::builder()
         .fs(fs)
         .time(Arc::new(Still))
         .threads(0)
-        .memory(2 << 20)
+        .memory(memory)
         .random(move || number.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
         .build()?;
     let mut tuning = Tuning::default();
-    tuning.memtable_bytes = 512 << 10;
+    tuning.memtable_bytes = memory / 4;
     tuning.block_bytes = 512;
     tuning.section_bytes = 4 << 10;
     tuning.tile_bytes_max = 64 << 10;
@@ -114,13 +114,13 @@ fn key(group: u16, number: u32) -> Vec<u8> {
     key
 }
 
-/// What is written before checkpoint `round`, newest last: a base of some hundred KiB that zstd makes small, then changes.
+/// What is written before checkpoint `round`, newest last: a base of three chunks that zstd makes small, then changes.
 fn writes(round: u32) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let line = |number: u32| format!("{round} {number} late by {} minutes; ", number * number % 17).into_bytes();
     match round {
         0 => {
             let small = (0..KEY_GROUPS * 12).map(|number| ((number % KEY_GROUPS) as u16, 100 + number, 1));
-            let large = (0..40).map(|number| (0, number, 300));
+            let large = (0..18).map(|number| (0, number, 300));
             small
                 .chain(large)
                 .map(|(group, number, times)| (key(group, number), Some(line(number).repeat(times))))
@@ -165,7 +165,7 @@ impl ShippedSample {
             let name = WorkerName::new(&format!("w-{index}"))?;
             let pool = LocalPool::open(Arc::clone(&fs), "local")?;
             let worker = Worker::new(&repo, &self.job, &name, groups, Arc::clone(&fs)).keep_copies(&pool);
-            workers.push((open_store(fs, index as u64 + 1, ReadMode::Pread)?, worker));
+            workers.push((open_store(fs, index as u64 + 1, ReadMode::Pread, 2 << 20)?, worker));
         }
         let mut state = State::new();
         let (runtime, states) = (&self.runtime, &mut self.states);
@@ -468,7 +468,8 @@ impl DamagedRepo<'_> {
         let fs: Arc<dyn Fs> = Arc::new(machine);
         let pool = LocalPool::open(Arc::clone(&fs), "local")?;
         let options = RestoreOptions { start: how.start, groups: how.groups, holder: "test".into(), runs_at_once: 2 };
-        let store = open_store(fs, 7, if how.is_mapped { ReadMode::Mmap } else { ReadMode::Pread })?;
+        let read_mode = if how.is_mapped { ReadMode::Mmap } else { ReadMode::Pread };
+        let store = open_store(fs, 7, read_mode, 64 << 10)?;
         if !how.is_lazy {
             let restored = sample.runtime.block_on(restore(&repo, &sample.job, &options, &pool))?;
             let restored = restored.expect("the start is no empty one");

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Manifest};
 use crate::key_group::{KEY_GROUPS_MAX, KeyGroups, coverage_fault};
-use crate::names::{Attempt, CheckpointId, JobName, LeaseId, WorkerName};
+use crate::names::{Attempt, CheckpointId, JobName, LeaseId, NUMBER_MAX, WorkerName};
 
 /// How many live completions a boundary may carry.
 const LIVE_MAX: usize = 1 << 20;
@@ -113,6 +113,9 @@ impl Manifest for Slot {
     const KIND: &'static str = "slot";
 
     fn fault(&self) -> Option<String> {
+        if let Some(fault) = number_fault("slot", self.number) {
+            return Some(fault);
+        }
         match &self.event {
             Event::Completion(completion) => completion.fault(),
             Event::Fence(_) | Event::Expiry(_) | Event::Void(_) => None,
@@ -152,13 +155,23 @@ impl Manifest for Boundary {
     const KIND: &'static str = "boundary";
 
     fn fault(&self) -> Option<String> {
+        if let Some(fault) =
+            number_fault("boundary", self.number).or_else(|| number_fault("a boundary before slot", self.start))
+        {
+            return Some(fault);
+        }
         let slots = || self.live.iter().map(|live| live.slot);
         if self.live.len() > LIVE_MAX || !slots().is_sorted_by(|left, right| left < right) {
             return Some("live completions out of order".into());
         }
-        if self.start == 0 || self.epoch >= self.start || slots().any(|slot| slot >= self.start || slot == 0) {
+        if self.epoch >= self.start || slots().any(|slot| slot >= self.start || slot == 0) {
             return Some(format!("boundary before slot {} tells of slots behind it", self.start));
         }
         self.live.iter().find_map(|live| live.completion.fault())
     }
+}
+
+/// What is wrong with a number from 1 on, in words: all that follow it are counted to.
+fn number_fault(what: &str, number: u64) -> Option<String> {
+    (!(1..=NUMBER_MAX).contains(&number)).then(|| format!("{what} {number}, expected 1 to {NUMBER_MAX}"))
 }

@@ -175,6 +175,9 @@ fn check_completion(job: &JobName, completion: &Completion) {
     }
 }
 
+/// How many values and marks an altered body may have: copies of copies would soon fill the memory.
+const ALTERED_MAX: usize = 20_000;
+
 /// Alters the body of a manifest and puts it under a right digest; `None` when there is none.
 ///
 /// Four bytes of `choices` are one alteration: of which value (two bytes), what becomes of it, and how.
@@ -182,6 +185,9 @@ pub fn alter_manifest(bytes: &[u8], choices: &[u8]) -> Option<Vec<u8>> {
     let (kind, body) = unsigned(bytes)?;
     let mut body: Value = serde_json::from_str(body).ok()?;
     for choice in choices.as_chunks::<4>().0 {
+        if size(&body) > ALTERED_MAX {
+            break;
+        }
         alter(&mut body, *choice);
     }
     let text = serde_json::to_string(&body).expect("it was JSON, and is");
@@ -255,6 +261,16 @@ fn count(value: &Value) -> usize {
     1 + match value {
         Value::Array(items) => items.iter().map(count).sum(),
         Value::Object(fields) => fields.values().map(count).sum(),
+        _ => 0,
+    }
+}
+
+/// How many values and marks there are in one.
+fn size(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        Value::String(text) => text.len(),
         _ => 0,
     }
 }

@@ -124,8 +124,11 @@ fn fuzz(minutes: f64) -> Tally {
         let found = tempfile::tempdir().expect("a temporary directory");
         let (found, corpus) = (found.path().display().to_string(), format!("fuzz/corpus/{target}"));
         let time = format!("-max_total_time={seconds}");
-        let limits = ["--", &time, "-timeout=20", "-rss_limit_mb=2048", "-verbosity=0", "-print_final_stats=1"];
-        let output = cargo(&[&["run", target, &found, &corpus][..], &limits].concat());
+        // As `.ci/run` has them.
+        let limits =
+            ["-timeout=20", "-rss_limit_mb=2048", "-malloc_limit_mb=64", "-verbosity=0", "-print_final_stats=1"];
+        let limits = [&["--", &time][..], &limits].concat();
+        let output = cargo(&[&["run", target, &found, &corpus], &limits[..]].concat());
         let text = String::from_utf8_lossy(&output.stderr);
         let executed = text.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
         sum.seeds += 1;
