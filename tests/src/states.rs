@@ -1,4 +1,4 @@
-//! Typed states and timers against plain collections: on disk, in memory, and in the [model](crate::state_model), one history for all.
+//! Typed states and timers against plain collections: on disk, in memory, and in the model (`state_model`), one history for all.
 //!
 //! One seed makes one history. Each operation is applied to two jobs, of which one has its states on disk and the other in memory, and to
 //! the model; what it answers must be the same everywhere. Jobs take checkpoints, and go back to them on another number of workers, with
