@@ -8,7 +8,8 @@
 //! A [`LazyRun`] is a [`Source`]: the store opens it as any run, reads its footer and directory, and serves. What is read first is
 //! fetched first: a fetcher's background work waits while somebody waits for a chunk. When every chunk is here, whoever brought
 //! it, and the digest of the whole agrees, the file gets the run's name in the pool. Trouble that may pass, of the network or
-//! for want of room, makes the background pause and go on, for as long as its fetcher lives.
+//! for want of room, makes the background pause and go on, for half a day or as its repo's
+//! [`Patience`](crate::Patience) says.
 //!
 //! `ensure` blocks the thread that calls it, on a condition and never on a runtime; requests are made by the fetcher's own
 //! threads. From any thread. One lock a run, held for bookkeeping and never over a request or a file.
@@ -145,8 +146,8 @@ impl Fetcher {
         }))
     }
 
-    /// Fetches all of `runs` in the background, one after the other; `done` hears of the end. What may pass is tried again for
-    /// as long as this fetcher lives; meanwhile the other runs have their turn, and readers bring what they need.
+    /// Fetches all of `runs` in the background, one after the other; `done` hears of the end. What may pass is tried again as
+    /// often as the repo's patience says; meanwhile the other runs have their turn, and readers bring what they need.
     pub(crate) fn fetch_rest(&self, runs: Vec<Arc<LazyRun>>, done: impl FnOnce(Result<()>) + Send + 'static) {
         let shared = Arc::clone(&self.shared);
         self.handle().spawn(async move {
@@ -165,6 +166,10 @@ impl Fetcher {
                     Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
                         let is_further = run.state().missing < missing;
                         failures = if is_further { 1 } else { failures.saturating_add(1) };
+                        if failures > run.shipped.repo().background_failures() {
+                            done(Err(error));
+                            return;
+                        }
                         shared.progress.note_failure(&error);
                         runs.push_back(Arc::clone(&run));
                         run.shipped.repo().pause(failures).await;

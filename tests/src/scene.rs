@@ -111,7 +111,7 @@ impl Scene {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|cause| Stop::Wrong(format!("no runtime: {cause}")))?;
         let ambient = Arc::new(TestAmbient::new(seed));
-        let patience = Patience { tries: TRIES, ..Patience::default() };
+        let patience = Patience { tries: TRIES, background_failures: 0, ..Patience::default() };
         let options = RepoOptions::default().ambient(ambient.clone()).patience(patience).part_bytes(PART_BYTES);
         let repo = runtime.block_on(options.open_store(Arc::new(objects.clone()), "memory://"))?;
         Ok(Scene {

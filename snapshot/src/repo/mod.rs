@@ -40,11 +40,19 @@ pub struct Patience {
     pub first_pause: Duration,
     /// After how long a single request has failed (default 60 s).
     pub request_limit: Duration,
+    /// How many failures in a row a lazy restore sits out in the background, with a pause behind each (default 10,000: some half of
+    /// a day). Readers go on asking behind that.
+    pub background_failures: u32,
 }
 
 impl Default for Patience {
     fn default() -> Patience {
-        Patience { tries: 5, first_pause: Duration::from_millis(100), request_limit: Duration::from_secs(60) }
+        Patience {
+            tries: 5,
+            first_pause: Duration::from_millis(100),
+            request_limit: Duration::from_secs(60),
+            background_failures: 10_000,
+        }
     }
 }
 
@@ -362,6 +370,11 @@ impl Repo {
                 Err(object_store::Error::Generic { store: "object store", source })
             }
         }
+    }
+
+    /// How many failures in a row a background sits out.
+    pub(crate) fn background_failures(&self) -> u32 {
+        self.0.patience.background_failures
     }
 
     /// Waits behind the `failures`-th failure: a random part of a time that doubles, so that workers do not come back at once.
