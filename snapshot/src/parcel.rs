@@ -256,7 +256,7 @@ impl ParcelTable {
 
 /// Makes the checksums of a parcel with other bytes in it right, where its chunks are as its table tells: what is wrong is found
 /// behind them, or not.
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn reseal(parcel: &mut [u8], run: RunId, bytes: u64) {
     let tail = usize::try_from(tail_bytes(bytes)).unwrap_or(usize::MAX);
     let Some(table_at) = parcel.len().checked_sub(tail) else { return };

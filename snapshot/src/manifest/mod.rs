@@ -86,7 +86,7 @@ pub(crate) fn sign(kind: &str, format: u32, nonce: u64, body: String) -> Option<
 }
 
 /// The kind and the body of a manifest, whatever its digest.
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn unsigned(bytes: &[u8]) -> Option<(String, &str)> {
     let found: Found<'_> = serde_json::from_slice(bytes).ok()?;
     Some((found.bedload, found.body.get()))

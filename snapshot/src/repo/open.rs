@@ -77,7 +77,7 @@ impl RepoOptions {
 
     /// Uploads what is this long in parts of this size, which real servers find too small, so that small tests have such
     /// uploads.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     pub fn part_bytes(mut self, bytes: usize) -> RepoOptions {
         self.part_bytes = Some(bytes.max(1));
         self
@@ -125,7 +125,7 @@ impl RepoOptions {
     }
 }
 
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 impl RepoOptions {
     /// The repo at `address` without a look at the place: no request, and no directory is opened.
     pub(crate) fn without_a_look(self, address: &str) -> Result<Repo> {
