@@ -1,5 +1,6 @@
 //! Every test that needs more than one module, in one binary: it links once, and its parts are shared.
 
+mod ahead;
 mod copies;
 mod crash;
 mod damaged_repos;

@@ -12,6 +12,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
         sum.completed += tally.completed;
         sum.failed += tally.failed;
         sum.rebased_tiles += tally.rebased_tiles;
+        sum.ahead_bytes += tally.ahead_bytes;
         sum.shortening_runs += tally.shortening_runs;
         sum.copied_claims += tally.copied_claims;
         sum.restores += tally.restores;
@@ -27,7 +28,14 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: JobOptions) -> JobTally {
 fn every_checkpoint_that_exists_restores_to_its_moment() {
     let sum = run_seeds(1..40, JobOptions { operations: 60, key_groups: 128, fault_one_in: 0 });
     assert!(sum.completed > 100 && sum.restores > 500, "{sum:?}");
-    assert!(sum.rebased_tiles > 20 && sum.shortening_runs > 5 && sum.copied_claims > 20 && sum.copies > 50, "{sum:?}");
+    assert!(
+        sum.rebased_tiles > 20
+            && sum.ahead_bytes > 10_000
+            && sum.shortening_runs > 5
+            && sum.copied_claims > 20
+            && sum.copies > 50,
+        "{sum:?}"
+    );
     let sum = run_seeds(1..4, JobOptions { operations: 60, key_groups: 32_768, fault_one_in: 0 });
     assert!(sum.completed > 10, "{sum:?}");
 }

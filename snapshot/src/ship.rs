@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Claim, ClaimRef, ClaimedRun, Hex, digest_of};
 use crate::names::{JobName, ObjectName, ParcelName, Upload};
 use crate::parcel::{CHUNK_BYTES, ParcelEncoder};
-use crate::repo::{Published, Repo};
+use crate::repo::{OpenUpload, Published, Repo, Uploaded};
 use crate::ship_plan::{PlanStack, ShipPolicy};
 
 /// Bytes of a run that are read and compressed in one go.
@@ -96,13 +96,33 @@ pub(crate) async fn upload_runs(
     futures_util::stream::iter(uploads).buffered(options.runs_at_once.max(1)).try_collect().await
 }
 
-async fn upload_run(repo: &Repo, job: &JobName, fs: &Arc<dyn Fs>, run: &RunRef, level: i32) -> Result<ClaimedRun> {
-    let source = match run.path() {
-        Some(path) => fs.open(path, ReadMode::Pread)?,
+/// Where a run's bytes are.
+fn source_of(fs: &Arc<dyn Fs>, run: &RunRef) -> Result<Arc<dyn Source>> {
+    match run.path() {
+        Some(path) => Ok(fs.open(path, ReadMode::Pread)?),
         // It came with a lazy restore, and what it was restored from has expired: its lease keeps it while it is fetched.
-        None => Arc::clone(run.source()),
-    };
-    let parcel = ParcelName { run: run.id(), upload: Upload(repo.ambient().random() as u32) };
+        None => Ok(Arc::clone(run.source())),
+    }
+}
+
+/// The name of a new upload of a run.
+fn new_name(repo: &Repo, run: &RunRef) -> ParcelName {
+    ParcelName { run: run.id(), upload: Upload(repo.ambient().random() as u32) }
+}
+
+fn claimed(run: &RunRef, parcel: ParcelName, uploaded: Uploaded) -> ClaimedRun {
+    ClaimedRun {
+        parcel,
+        bytes: run.bytes(),
+        digest: Hex(*run.digest()),
+        parcel_bytes: uploaded.bytes,
+        parcel_digest: uploaded.digest,
+    }
+}
+
+async fn upload_run(repo: &Repo, job: &JobName, fs: &Arc<dyn Fs>, run: &RunRef, level: i32) -> Result<ClaimedRun> {
+    let source = source_of(fs, run)?;
+    let parcel = new_name(repo, run);
     let name = ObjectName::Parcel(job.clone(), parcel);
     let uploaded = repo
         .upload(&name, || {
@@ -110,19 +130,85 @@ async fn upload_run(repo: &Repo, job: &JobName, fs: &Arc<dyn Fs>, run: &RunRef, 
             futures_util::stream::try_unfold(Some(batches), |batches| async {
                 match batches {
                     None => Ok(None),
-                    Some(batches) => batches.next_off_thread().await.map(Some),
+                    Some(batches) => batches.next_off_thread(BATCH_BYTES).await.map(Some),
                 }
             })
             .boxed()
         })
         .await?;
-    Ok(ClaimedRun {
-        parcel,
-        bytes: run.bytes(),
-        digest: Hex(*run.digest()),
-        parcel_bytes: uploaded.bytes,
-        parcel_digest: uploaded.digest,
-    })
+    Ok(claimed(run, parcel, uploaded))
+}
+
+/// A run that is sent piece by piece, over several checkpoints.
+pub(crate) struct RunUpload {
+    run: RunRef,
+    parcel: ParcelName,
+    upload: OpenUpload,
+    /// `None` behind the last piece, and behind a piece that failed or was cancelled.
+    batches: Option<Batches>,
+}
+
+/// What a step of such an upload did.
+#[derive(Default)]
+pub(crate) struct Sent {
+    /// Bytes of the run that were sent.
+    pub bytes: u64,
+    /// What they became.
+    pub parcel_bytes: u64,
+    /// The run, when all of it is in the repo.
+    pub done: Option<ClaimedRun>,
+}
+
+impl RunUpload {
+    /// Begins to send a run.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn new(repo: &Repo, job: &JobName, fs: &Arc<dyn Fs>, run: &RunRef, level: i32) -> Result<RunUpload> {
+        let parcel = new_name(repo, run);
+        let batches = Some(Batches::new(run.id(), *run.digest(), source_of(fs, run)?, level));
+        let upload = repo.open_upload(&ObjectName::Parcel(job.clone(), parcel));
+        Ok(RunUpload { run: run.clone(), parcel, upload, batches })
+    }
+
+    /// Sends `allowance` bytes more of the run, to the next full chunk.
+    ///
+    /// # Errors
+    /// Those of the requests; `Damaged` when the local file is not what was written. The upload is of no use then.
+    pub async fn advance(&mut self, allowance: u64) -> Result<Sent> {
+        let sent = self.send(allowance).await;
+        if sent.is_err() {
+            self.batches = None;
+        }
+        sent
+    }
+
+    async fn send(&mut self, allowance: u64) -> Result<Sent> {
+        let mut sent = Sent::default();
+        while sent.bytes < allowance
+            && let Some(batches) = self.batches.take()
+        {
+            let before = batches.offset;
+            let (piece, rest) = batches.next_off_thread(BATCH_BYTES.min(allowance - sent.bytes)).await?;
+            self.upload.push(&piece).await?;
+            sent.parcel_bytes += piece.len() as u64;
+            sent.bytes += rest.as_ref().map_or(self.run.bytes(), |rest| rest.offset) - before;
+            if rest.is_none() {
+                let uploaded = self.upload.finish().await?;
+                sent.done = Some(claimed(&self.run, self.parcel, uploaded));
+            }
+            self.batches = rest;
+        }
+        if sent.done.is_none() {
+            self.upload.settle(0).await?;
+        }
+        Ok(sent)
+    }
+
+    /// Whether a step failed or was cancelled: the rest can not be sent.
+    pub fn is_broken(&self) -> bool {
+        self.batches.is_none()
+    }
 }
 
 /// A run on its way to be a parcel.
@@ -139,17 +225,18 @@ impl Batches {
         Batches { source, digest, hasher: blake3::Hasher::new(), encoder: ParcelEncoder::new(run, level), offset: 0 }
     }
 
-    /// The next piece of the parcel, and what is left; reading and compressing block, so they do it elsewhere.
-    async fn next_off_thread(self) -> Result<(Bytes, Option<Batches>)> {
-        let next = tokio::task::spawn_blocking(move || self.next()).await;
+    /// The next piece of the parcel, of `most` bytes of the run to the next full chunk, and what is left; reading and compressing
+    /// block, so they do it elsewhere.
+    async fn next_off_thread(self, most: u64) -> Result<(Bytes, Option<Batches>)> {
+        let next = tokio::task::spawn_blocking(move || self.next(most)).await;
         next.map_err(|cause| Error::new(ErrorKind::Bug, format!("compressing a run: {cause}")))?
     }
 
-    fn next(mut self) -> Result<(Bytes, Option<Batches>)> {
+    fn next(mut self, most: u64) -> Result<(Bytes, Option<Batches>)> {
         let bytes = self.source.bytes();
         let mut out = Vec::new();
         let mut chunk = vec![0; CHUNK_BYTES as usize];
-        let end = bytes.min(self.offset + BATCH_BYTES);
+        let end = bytes.min(self.offset + most.next_multiple_of(CHUNK_BYTES));
         self.source.ensure(self.offset..end)?;
         while self.offset < end {
             let length = (bytes - self.offset).min(CHUNK_BYTES) as usize;

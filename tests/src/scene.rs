@@ -98,6 +98,8 @@ pub struct Scene {
     pub expiring: BTreeSet<CheckpointId>,
     /// What the last shipping of each worker did.
     pub reports: Vec<ShipReport>,
+    /// What workers upload at once, however little changed: see [`ShipPolicy`].
+    pub whole_max: u64,
     random: Random,
     openings: u64,
 }
@@ -128,6 +130,7 @@ impl Scene {
             given_up: BTreeSet::new(),
             expiring: BTreeSet::new(),
             reports: Vec::new(),
+            whole_max: ShipPolicy::default().whole_max,
             random: Random::new(seed),
             openings: seed << 20,
         })
@@ -161,7 +164,7 @@ impl Scene {
 
     /// Short stacks and small ratios, so that every rule applies.
     pub fn ship_options(&self) -> ShipOptions {
-        let policy = ShipPolicy { ratio: 1.0, stack_max: 3 };
+        let policy = ShipPolicy { ratio: 1.0, stack_max: 3, whole_max: self.whole_max };
         ShipOptions { runs_at_once: 1, level: 1, policy, reuse_ms: GRACE_MS / 2 }
     }
 

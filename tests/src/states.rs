@@ -625,7 +625,7 @@ impl Side {
             let ship = ShipOptions {
                 runs_at_once: 1,
                 level: 1,
-                policy: ShipPolicy { ratio: 1.0, stack_max: 3 },
+                policy: ShipPolicy { ratio: 1.0, stack_max: 3, ..ShipPolicy::default() },
                 ..ShipOptions::default()
             };
             let builder = Engine::builder("worker").repo(&self.repo, "job").worker(index as u32, count as u32);

@@ -1,6 +1,7 @@
 //! A worker's part: freeze, upload what the repo lacks, claim.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bedload_lsm::fs::Fs;
@@ -17,16 +18,18 @@ use crate::manifest::{Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, H
 use crate::names::{Attempt, CheckpointId, JobName, ObjectName, RunName, WorkerName};
 use crate::repo::Repo;
 use crate::seeded::{Bug, is_seeded};
-use crate::ship::{ShipOptions, ShippedState, upload_runs, write_claim};
-use crate::ship_plan::{PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPlan, plan_shipping};
+use crate::ship::{RunUpload, Sent, ShipOptions, ShippedState, upload_runs, write_claim};
+use crate::ship_plan::{Ahead, PlanDelta, PlanSlice, PlanStack, ShipInputs, ShipPlan, plan_shipping};
 
 /// How many objects are looked at, at once.
 const LOOKS_AT_ONCE: usize = 16;
 
+/// How many uploads ahead may fail in a row before a checkpoint does.
+const AHEAD_FAILURES_MAX: u32 = 5;
+
 /// One worker's part in the checkpoints of a job: some key groups, one store.
 ///
 /// May be shared between tasks, but one checkpoint is shipped at a time.
-#[derive(Debug)]
 pub struct Worker {
     repo: Repo,
     job: JobName,
@@ -37,6 +40,21 @@ pub struct Worker {
     /// Where copies of checkpoints are kept.
     pool: Option<LocalPool>,
     shipped: Mutex<Shipped>,
+    /// Runs that are uploaded over several checkpoints.
+    ahead: tokio::sync::Mutex<Vec<AheadRun>>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("job", &self.job).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A run that is uploaded ahead of its use.
+struct AheadRun {
+    ahead: Ahead,
+    /// `None` when all of it is in the repo.
+    upload: Option<RunUpload>,
 }
 
 /// What a worker knows to be in the repo.
@@ -46,6 +64,8 @@ struct Shipped {
     claimed: BTreeMap<CheckpointId, ShippedState>,
     /// Runs of no checkpoint, which are used again while they are young.
     orphans: BTreeMap<RunId, ClaimedRun>,
+    /// How many uploads ahead failed since the last one that did not.
+    ahead_failures: u32,
     /// Leases on such runs.
     leases: Vec<(CheckpointId, HeldLease)>,
 }
@@ -55,9 +75,12 @@ struct Shipped {
 pub struct ShipReport {
     /// Runs that were uploaded.
     pub uploaded_runs: usize,
-    /// Their bytes, before compression.
+    /// Bytes of runs that were uploaded, before compression.
     pub uploaded_bytes: u64,
-    /// The bytes of their parcels.
+    /// Those of them that belong to runs for later checkpoints: a tile or a merged run that outweighs what changed is uploaded over
+    /// several.
+    pub ahead_bytes: u64,
+    /// What the uploaded bytes became.
     pub uploaded_parcel_bytes: u64,
     /// Tiles that were uploaded as a whole, in the place of their deltas.
     pub rebased_tiles: usize,
@@ -79,6 +102,7 @@ impl Worker {
             options: ShipOptions::default(),
             pool: None,
             shipped: Mutex::new(Shipped::default()),
+            ahead: tokio::sync::Mutex::new(Vec::new()),
         }
     }
 
@@ -140,11 +164,18 @@ impl Worker {
         let stacks = stacks.map_err(|cause| Error::new(ErrorKind::Bug, format!("waiting for a flush: {cause}")))??;
         let flushed = clock();
         let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base.checkpoint).cloned());
+        let mut ahead = self.ahead.lock().await;
+        let is_of_use = |run: &AheadRun| {
+            let is_used = base.as_ref().is_some_and(|base| base.runs.contains_key(&run.ahead.run));
+            !is_used && run.upload.as_ref().is_none_or(|upload| !upload.is_broken())
+        };
+        ahead.retain(is_of_use);
         let local = LocalState::new(&stacks, self.groups, base.as_ref());
         // Without a copy the next start is slower, and nothing else.
         let is_linked = self.pool.as_ref().is_some_and(|pool| pool.link(local.tile_runs()).unwrap_or(false));
         let linked = clock();
-        let (state, report, uploads) = self.upload(&stacks, &local, base.as_ref(), barrier).await?;
+        let (state, report, uploads) = self.upload(&stacks, &local, base.as_ref(), barrier, &mut ahead).await?;
+        drop(ahead);
         let uploaded = clock();
         self.look_at(&uploads).await?;
         let timings = Timings {
@@ -169,27 +200,36 @@ impl Worker {
         local: &LocalState,
         base: Option<&ShippedState>,
         barrier: &Barrier,
+        ahead: &mut Vec<AheadRun>,
     ) -> Result<(ShippedState, ShipReport, Vec<ClaimedRun>)> {
         let mut known = base.map(|base| base.runs.clone()).unwrap_or_default();
         let orphans: Vec<ClaimedRun> = {
             let shipped = self.shipped();
-            let is_wanted =
-                |run: &&ClaimedRun| local.runs.contains_key(&run.parcel.run) && !known.contains_key(&run.parcel.run);
+            let is_wanted = |run: &&ClaimedRun| {
+                let run = run.parcel.run;
+                let is_needed = local.runs.contains_key(&run) || ahead.iter().any(|ahead| ahead.ahead.run == run);
+                is_needed && !known.contains_key(&run)
+            };
             shipped.orphans.values().filter(is_wanted).copied().collect()
         };
         let young = self.young(orphans, barrier).await?;
         known.extend(young.into_iter().map(|run| (run.parcel.run, run)));
-        let plan = local.plan(base, &known, &self.options);
+        // One that is too old to be used is uploaded again, if it is of use still.
+        ahead.retain(|run| run.upload.is_some() || known.contains_key(&run.ahead.run));
+        let plan = local.plan(base, &known, ahead, &self.options);
+        ahead.retain(|run| !plan.useless.contains(&run.ahead.run));
         let lacking: Vec<RunRef> = plan.uploads.iter().map(|run| local.runs[run].clone()).collect();
         // Known at once: those that are there are used again when another one fails.
         let note = |run: ClaimedRun| {
             self.shipped().orphans.insert(run.parcel.run, run);
         };
-        let uploaded = upload_runs(&self.repo, &self.job, &self.fs, &lacking, &self.options, note).await?;
+        let uploads = upload_runs(&self.repo, &self.job, &self.fs, &lacking, &self.options, note);
+        let (uploaded, sent) = tokio::try_join!(uploads, self.send_ahead(&plan, local, ahead))?;
         let report = ShipReport {
             uploaded_runs: uploaded.len(),
-            uploaded_bytes: uploaded.iter().map(|run| run.bytes).sum(),
-            uploaded_parcel_bytes: uploaded.iter().map(|run| run.parcel_bytes).sum(),
+            uploaded_bytes: uploaded.iter().map(|run| run.bytes).sum::<u64>() + sent.bytes,
+            ahead_bytes: sent.bytes,
+            uploaded_parcel_bytes: uploaded.iter().map(|run| run.parcel_bytes).sum::<u64>() + sent.parcel_bytes,
             rebased_tiles: plan.rebased_tiles,
             shortening_runs: plan.shortening_runs,
             claimed_bytes: 0,
@@ -198,6 +238,40 @@ impl Worker {
         let state = ShippedState::new(stacks.seal(), plan.stacks, &known);
         let claimed_bytes = state.runs.values().map(|run| run.bytes).sum();
         Ok((state, ShipReport { claimed_bytes, ..report }, uploaded))
+    }
+
+    /// Begins and goes on to upload what a plan wants to be there for later checkpoints.
+    async fn send_ahead(&self, plan: &ShipPlan, local: &LocalState, ahead: &mut Vec<AheadRun>) -> Result<Sent> {
+        for begin in &plan.begin {
+            let run = &local.runs[&begin.run];
+            let upload = RunUpload::new(&self.repo, &self.job, &self.fs, run, self.options.level)?;
+            ahead.push(AheadRun { ahead: begin.clone(), upload: Some(upload) });
+        }
+        let mut all = Sent::default();
+        for run in ahead.iter_mut() {
+            let Some(upload) = &mut run.upload else { continue };
+            match upload.advance(plan.allowances.of(run.ahead.purpose)).await {
+                Ok(sent) => {
+                    all.bytes += sent.bytes;
+                    all.parcel_bytes += sent.parcel_bytes;
+                    if let Some(done) = sent.done {
+                        let mut shipped = self.shipped();
+                        shipped.orphans.insert(done.parcel.run, done);
+                        shipped.ahead_failures = 0;
+                        run.upload = None;
+                    }
+                }
+                Err(error) => {
+                    let mut shipped = self.shipped();
+                    shipped.ahead_failures += 1;
+                    // This checkpoint does not need it, and the next one begins anew. But it must not fail for ever unseen.
+                    if error.kind() != ErrorKind::Retry || shipped.ahead_failures >= AHEAD_FAILURES_MAX {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Looks whether what was uploaded is there, and has its length: a claim tells of nothing else.
@@ -378,16 +452,19 @@ impl LocalState {
         &self,
         base: Option<&ShippedState>,
         known: &BTreeMap<RunId, ClaimedRun>,
+        ahead: &[AheadRun],
         options: &ShipOptions,
     ) -> ShipPlan {
         let bytes = |run: RunId| {
             self.runs.get(&run).map(RunRef::bytes).or_else(|| known.get(&run).map(|run| run.bytes)).unwrap_or(0)
         };
+        let ahead: Vec<Ahead> = ahead.iter().map(|run| run.ahead.clone()).collect();
         plan_shipping(&ShipInputs {
             tiles: &self.tiles,
             base: base.and_then(|base| Some((&base.stacks[..], self.deltas.as_deref()?))),
             run_bytes: &bytes,
             is_shipped: &|run| known.contains_key(&run),
+            ahead: &ahead,
             policy: &options.policy,
         })
     }

@@ -26,6 +26,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, P
 
 pub use self::ambient::{Ambient, SystemAmbient};
 pub use self::open::RepoOptions;
+pub(crate) use self::upload::{OpenUpload, Uploaded};
 use crate::error::{Error, ErrorKind, Result, Secrets, damaged, is_passing, object_error};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, read, write};
 use crate::names::ObjectName;

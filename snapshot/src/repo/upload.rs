@@ -45,56 +45,27 @@ impl Repo {
     {
         let mut failures = 0;
         loop {
-            let (mut stream, mut rest) = (source(), BytesMut::new());
-            let first = next_part(&mut stream, &mut rest, self.0.part_bytes).await?;
-            if first.len() < self.0.part_bytes {
-                return self.upload_whole(name, first).await;
-            }
-            // Parts replace what has their name, and cannot be told not to. Later it may be our own.
-            if failures == 0
-                && let Some(found) = self.head(name).await?
-            {
-                return Err(self.taken(name, found.bytes));
-            }
-            let mut parts = self.start_parts(name).await?;
-            let error = match self.send_parts(name, &mut parts, first, (stream, rest)).await {
+            let mut upload = self.open_upload(name);
+            // Later it may be our own.
+            upload.looks_first = failures == 0;
+            let error = match upload.send_all(source()).await {
                 Ok(uploaded) => return Ok(uploaded),
                 Err(error) => error,
             };
-            if let Some(upload) = parts.take() {
-                self.give_up(upload).await;
-            }
             failures += 1;
-            if error.kind() != ErrorKind::Retry || failures >= self.0.patience.tries {
+            let is_final = error.kind() != ErrorKind::Retry || failures >= self.0.patience.tries;
+            // Nothing else was tried one time only.
+            if !upload.give_up().await || is_final {
                 return Err(error);
             }
             self.pause(failures).await;
         }
     }
 
-    async fn send_parts<S>(
-        &self,
-        name: &ObjectName,
-        parts: &mut Parts,
-        first: Bytes,
-        (mut stream, mut rest): (S, BytesMut),
-    ) -> Result<Uploaded>
-    where
-        S: Stream<Item = Result<Bytes>> + Unpin,
-    {
-        let mut hasher = blake3::Hasher::new();
-        let mut bytes = 0;
-        let mut part = first;
-        // A stream that ends with a full part is followed by an empty one, which some stores refuse.
-        while !part.is_empty() {
-            hasher.update(&part);
-            bytes += part.len() as u64;
-            self.add_part(name, parts, part).await?;
-            part = self.next_part(name, (&mut stream, &mut rest), parts).await?;
-        }
-        let uploaded = Uploaded { bytes, digest: Hex(*hasher.finalize().as_bytes()) };
-        self.finish_parts(name, parts, uploaded).await?;
-        Ok(uploaded)
+    /// Begins an upload whose bytes come piece by piece, over any time. What is shorter than a part is sent at its end, at once.
+    pub(crate) fn open_upload(&self, name: &ObjectName) -> OpenUpload {
+        let (rest, hasher) = (BytesMut::new(), blake3::Hasher::new());
+        OpenUpload { repo: self.clone(), name: name.clone(), rest, hasher, bytes: 0, parts: None, looks_first: true }
     }
 
     async fn upload_whole(&self, name: &ObjectName, bytes: Bytes) -> Result<Uploaded> {
@@ -117,39 +88,6 @@ impl Repo {
         let upload = upload.ok_or_else(|| self.missing(name, "its bucket, container or directory does not exist"))?;
         let (repo, runtime) = (self.clone(), Handle::try_current().ok());
         Ok(Parts { repo, runtime, upload: Some(upload), on_their_way: FuturesUnordered::new() })
-    }
-
-    async fn add_part(&self, name: &ObjectName, parts: &mut Parts, part: Bytes) -> Result<()> {
-        while parts.on_their_way.len() >= PARTS_AT_ONCE {
-            let done = parts.on_their_way.next().await.expect("some are on their way");
-            self.settle_part(name, done)?;
-        }
-        let request = parts.upload().put_part(PutPayload::from_bytes(part));
-        let repo = self.clone();
-        // Its time begins when it is asked for the first time.
-        parts.on_their_way.push(Box::pin(async move { repo.limited(request).await }));
-        Ok(())
-    }
-
-    /// Takes the next part of a stream, while those before it are on their way: making one may take long, and a request that
-    /// nobody asks for its answer does not go on.
-    async fn next_part<S>(
-        &self,
-        name: &ObjectName,
-        (stream, rest): (&mut S, &mut BytesMut),
-        parts: &mut Parts,
-    ) -> Result<Bytes>
-    where
-        S: Stream<Item = Result<Bytes>> + Unpin,
-    {
-        let mut next = pin!(next_part(stream, rest, self.0.part_bytes));
-        while !parts.on_their_way.is_empty() {
-            match select(next.as_mut(), parts.on_their_way.next()).await {
-                Either::Left((made, _)) => return made,
-                Either::Right((done, _)) => self.settle_part(name, done.expect("some are on their way"))?,
-            }
-        }
-        next.await
     }
 
     /// Takes note of what became of a part.
@@ -175,10 +113,7 @@ impl Repo {
         self.limited(upload.abort()).await.ok();
     }
 
-    async fn finish_parts(&self, name: &ObjectName, parts: &mut Parts, uploaded: Uploaded) -> Result<()> {
-        while let Some(done) = parts.on_their_way.next().await {
-            self.settle_part(name, done)?;
-        }
+    async fn complete_parts(&self, name: &ObjectName, parts: &mut Parts, uploaded: Uploaded) -> Result<()> {
         let completed = self.limited(parts.upload().complete()).await;
         let Err(cause) = completed else {
             drop(parts.take());
@@ -212,6 +147,126 @@ impl Repo {
     }
 }
 
+/// An upload whose bytes come piece by piece. One that is dropped before its end is given up.
+pub(crate) struct OpenUpload {
+    repo: Repo,
+    name: ObjectName,
+    /// What was not sent yet: less than a part.
+    rest: BytesMut,
+    /// Of what was sent.
+    hasher: blake3::Hasher,
+    bytes: u64,
+    /// `None` until there is enough for one.
+    parts: Option<Parts>,
+    /// Whether another object is looked for: parts replace what has their name, and cannot be told not to.
+    looks_first: bool,
+}
+
+impl OpenUpload {
+    async fn send_all<S>(&mut self, mut stream: S) -> Result<Uploaded>
+    where
+        S: Stream<Item = Result<Bytes>> + Unpin,
+    {
+        while let Some(piece) = self.meanwhile(stream.next()).await? {
+            self.push(&piece?).await?;
+        }
+        self.finish().await
+    }
+
+    /// Takes more bytes, and sends those that fill a part.
+    ///
+    /// # Errors
+    /// Those of the requests. The upload is of no use then.
+    pub(crate) async fn push(&mut self, piece: &[u8]) -> Result<()> {
+        self.rest.extend_from_slice(piece);
+        let part_bytes = self.repo.0.part_bytes;
+        while self.rest.len() >= part_bytes {
+            let part = self.rest.split_to(part_bytes).freeze();
+            self.add_part(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_part(&mut self, part: Bytes) -> Result<()> {
+        if self.parts.is_none() {
+            if self.looks_first
+                && let Some(found) = self.repo.head(&self.name).await?
+            {
+                return Err(self.repo.taken(&self.name, found.bytes));
+            }
+            self.parts = Some(self.repo.start_parts(&self.name).await?);
+        }
+        self.settle(PARTS_AT_ONCE - 1).await?;
+        self.hasher.update(&part);
+        self.bytes += part.len() as u64;
+        let parts = self.parts.as_mut().expect("it was started");
+        let request = parts.upload().put_part(PutPayload::from_bytes(part));
+        let repo = self.repo.clone();
+        // Its time begins when it is asked for the first time.
+        parts.on_their_way.push(Box::pin(async move { repo.limited(request).await }));
+        Ok(())
+    }
+
+    /// Waits until at most `count` parts are on their way. A request that nobody asks for its answer does not go on: whoever stops to
+    /// push for a while waits for all.
+    ///
+    /// # Errors
+    /// Those of the requests. The upload is of no use then.
+    pub(crate) async fn settle(&mut self, count: usize) -> Result<()> {
+        let Some(parts) = &mut self.parts else { return Ok(()) };
+        while parts.on_their_way.len() > count {
+            let done = parts.on_their_way.next().await.expect("some are on their way");
+            self.repo.settle_part(&self.name, done)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something while parts are on their way: making the next one may take long.
+    async fn meanwhile<T>(&mut self, made: impl Future<Output = T>) -> Result<T> {
+        let mut made = pin!(made);
+        if let Some(parts) = &mut self.parts {
+            while !parts.on_their_way.is_empty() {
+                match select(made.as_mut(), parts.on_their_way.next()).await {
+                    Either::Left((made, _)) => return Ok(made),
+                    Either::Right((done, _)) => {
+                        self.repo.settle_part(&self.name, done.expect("some are on their way"))?;
+                    }
+                }
+            }
+        }
+        Ok(made.await)
+    }
+
+    /// Makes an object of all that was pushed.
+    ///
+    /// # Errors
+    /// Those of the requests; `Bug` when another object has the name. The upload is of no use then.
+    pub(crate) async fn finish(&mut self) -> Result<Uploaded> {
+        let rest = std::mem::take(&mut self.rest).freeze();
+        if self.parts.is_none() {
+            return self.repo.upload_whole(&self.name, rest).await;
+        }
+        // Some stores refuse an empty part.
+        if !rest.is_empty() {
+            self.add_part(rest).await?;
+        }
+        self.settle(0).await?;
+        let uploaded = Uploaded { bytes: self.bytes, digest: Hex(*self.hasher.finalize().as_bytes()) };
+        let parts = self.parts.as_mut().expect("it was started");
+        self.repo.complete_parts(&self.name, parts, uploaded).await?;
+        Ok(uploaded)
+    }
+
+    /// Gives up what the store has of it; false when nothing was sent in parts.
+    async fn give_up(mut self) -> bool {
+        let Some(mut parts) = self.parts.take() else { return false };
+        if let Some(upload) = parts.take() {
+            self.repo.give_up(upload).await;
+        }
+        true
+    }
+}
+
 /// An upload in parts. One that is dropped before its end, because its checkpoint was cancelled, is given up on the runtime.
 struct Parts {
     repo: Repo,
@@ -240,18 +295,6 @@ impl Drop for Parts {
             runtime.spawn(async move { repo.give_up(upload).await });
         }
     }
-}
-
-/// Takes the next part of a stream, of exactly `part_bytes` unless the stream ends; `rest` holds what came too much.
-async fn next_part<S>(stream: &mut S, rest: &mut BytesMut, part_bytes: usize) -> Result<Bytes>
-where
-    S: Stream<Item = Result<Bytes>> + Unpin,
-{
-    while rest.len() < part_bytes {
-        let Some(piece) = stream.next().await else { break };
-        rest.extend_from_slice(&piece?);
-    }
-    Ok(rest.split_to(rest.len().min(part_bytes)).freeze())
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ impl ShipScene {
             base: Some((&self.tiles, &self.deltas)),
             run_bytes: &|_| 1_000_000,
             is_shipped: &|run| run != self.deltas[0].run,
+            ahead: &[],
             policy: &self.policy,
         });
         plan.uploads.len()
