@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedload_lsm::fs::{DiskFs, Fs, FsLock};
-use bedload_lsm::{Clocks, Expiry, Frozen, KeyRange, Store, SystemTime, Time, frame, frames};
+use bedload_lsm::{Clocks, Env, Expiry, Frozen, KeyRange, Store, Time, frame, frames};
 use bedload_snapshot::{
     Barrier, Chain, CheckpointId, ClaimRef, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
     RestoreOptions, Restored, ShipOptions, ShipReport, Worker, WorkerName, claims, restore, restore_lazily,
@@ -88,8 +88,8 @@ pub struct Builder {
     restoring: Restoring,
     hash: KeyHash,
     ship: ShipOptions,
-    fs: Arc<dyn Fs>,
-    env: Option<bedload_lsm::Env>,
+    fs: Option<Arc<dyn Fs>>,
+    env: Option<Env>,
 }
 
 /// The states of a worker: some of the key groups of a job.
@@ -103,7 +103,7 @@ pub struct Engine {
     fs: Arc<dyn Fs>,
     worker: Option<Arc<Worker>>,
     start: Option<Opened>,
-    time: SystemTime,
+    time: Arc<dyn Time>,
     positions: Vec<Position>,
     /// Fetches what a lazy restore left.
     fetcher: Option<Fetcher>,
@@ -153,7 +153,7 @@ impl Engine {
             restoring: Restoring::Whole,
             hash: KeyHash::Xxh3,
             ship: ShipOptions::default(),
-            fs: Arc::new(DiskFs),
+            fs: None,
             env: None,
         }
     }
@@ -198,7 +198,7 @@ impl Builder {
     }
 
     /// Shares memory, threads and file system with other stores and engines of this process, in the place of a budget of its own.
-    pub fn env(mut self, env: &bedload_lsm::Env) -> Builder {
+    pub fn env(mut self, env: &Env) -> Builder {
         self.env = Some(env.clone());
         self
     }
@@ -233,9 +233,9 @@ impl Builder {
         self
     }
 
-    /// The file system of the directory, for tests (default the disk). It must be that of the [`Builder::env`], where there is one.
+    /// The file system of the directory, for tests (default that of the [`Builder::env`], and without one the disk).
     pub fn fs(mut self, fs: Arc<dyn Fs>) -> Builder {
-        self.fs = fs;
+        self.fs = Some(fs);
         self
     }
 
@@ -258,23 +258,28 @@ impl Builder {
             )));
         }
         let groups = self.groups.unwrap_or_else(|| KeyGroups::of_worker(self.max_groups, self.workers, self.index));
-        self.fs.create_dir(&self.directory)?;
-        let lock = self.fs.lock(&self.directory.join("LOCK"), "an engine of bedload")?;
+        let fs = self.file_system();
+        fs.create_dir(&self.directory)?;
+        let lock = fs.lock(&self.directory.join("LOCK"), "an engine of bedload")?;
         let state = self.directory.join("state");
-        self.fs.create_dir(&state)?;
-        for file in self.fs.read_dir(&state)? {
-            self.fs.remove(&state.join(&file.name))?;
+        fs.create_dir(&state)?;
+        for file in fs.read_dir(&state)? {
+            fs.remove(&state.join(&file.name))?;
         }
-        let store = self.open_store(&state)?;
+        let env = match &self.env {
+            Some(env) => env.clone(),
+            None => Env::builder().memory(self.memory).fs(Arc::clone(&fs)).build()?,
+        };
+        let store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(&state)?;
         let mut engine = Engine {
             core: Core::new(Backend::Lsm(Box::new(store)), groups, self.max_groups, self.hash),
             catalog: Catalog::new(self.hash),
             residence: self.residence,
             directory: self.directory.clone(),
-            fs: Arc::clone(&self.fs),
+            fs,
             worker: None,
             start: None,
-            time: SystemTime::default(),
+            time: Arc::clone(env.time()),
             positions: Vec::new(),
             fetcher: None,
             checkpoints: 0,
@@ -291,21 +296,21 @@ impl Builder {
         Ok(engine)
     }
 
-    fn open_store(&self, directory: &Path) -> Result<Store> {
-        let env = match &self.env {
-            Some(env) => env.clone(),
-            None => bedload_lsm::Env::builder().memory(self.memory).fs(Arc::clone(&self.fs)).build()?,
-        };
-        Store::options().env(&env).shape(StateShape).rules(StateRules).open(directory)
+    fn file_system(&self) -> Arc<dyn Fs> {
+        match (&self.fs, &self.env) {
+            (Some(fs), _) => Arc::clone(fs),
+            (None, Some(env)) => Arc::clone(env.fs()),
+            (None, None) => Arc::new(DiskFs),
+        }
     }
 
     async fn restore(&self, repo: &Repo, job: &JobName, engine: &mut Engine) -> Result<()> {
         let name = self.name.clone().unwrap_or_else(|| format!("w-{}", self.index));
         let worker_name = WorkerName::new(&name)?;
-        let pool = LocalPool::open(Arc::clone(&self.fs), self.directory.join("local"))?;
+        let fs = Arc::clone(&engine.fs);
+        let pool = LocalPool::open(Arc::clone(&fs), self.directory.join("local"))?;
         let groups = engine.core.groups;
-        let mut worker =
-            Worker::new(repo, job, &worker_name, groups, Arc::clone(&self.fs)).ship_options(self.ship.clone());
+        let mut worker = Worker::new(repo, job, &worker_name, groups, fs).ship_options(self.ship.clone());
         if self.residence == Residence::Disk {
             worker = worker.keep_copies(&pool);
         }
@@ -754,7 +759,7 @@ fn build_store(
     for file in fs.read_dir(directory)? {
         fs.remove(&directory.join(&file.name))?;
     }
-    let env = bedload_lsm::Env::builder().memory(64 << 20).threads(0).fs(Arc::clone(fs)).build()?;
+    let env = Env::builder().memory(64 << 20).threads(0).fs(Arc::clone(fs)).build()?;
     let mut store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(directory)?;
     for clock in [Clock::Processing, Clock::Event] {
         store.set_clock(clock.id(), clocks.now(clock.id()))?;

@@ -105,9 +105,13 @@ mod reader;
 
 mod runner;
 
-pub use bedload_lsm::{Counter, Histogram, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use bedload_lsm::{Counter, Env, EnvBuilder, Histogram, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use bedload_snapshot::{Barrier, CheckpointId, ClaimRef, JobName, KeyGroups, Repo, ShipReport, WorkerName};
 pub use bedload_snapshot::{CheckpointPolicy, Cuts, Retention, WorkerProbe, write_probe};
+pub use bedload_snapshot::{Patience, RepoOptions, ShipOptions, ShipPolicy};
 pub use bootstrap::bootstrap;
 pub use catalog::{StateInfo, TimersInfo};
 pub use codec::{Codec, InOrder, Postcard, Raw};
@@ -124,12 +128,6 @@ pub use runner::{Ended, Job, Operator, Polled, Source, Stopper};
 pub use spec::{Aggregate, Aggregating, Forms, List, Map, Reducing, Spec, State, StateKind, Value};
 pub use timers::Timers;
 pub use ttl::{Clock, Renewal, Ttl};
-
-/// For tests: bugs that they must find.
-#[cfg(feature = "testing")]
-pub mod testing {
-    pub use crate::seeded::{Bug, seed_bug};
-}
 
 /// The examples of the README, compiled and run with the tests.
 #[cfg(doctest)]

@@ -81,6 +81,16 @@ impl Env {
         self.inner.memory
     }
 
+    /// The file system of its stores.
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.inner.fs
+    }
+
+    /// What its stores measure time by.
+    pub fn time(&self) -> &Arc<dyn Time> {
+        &self.inner.time
+    }
+
     /// Does one piece of background work on this thread, chosen by `random`; false when there was none.
     ///
     /// Only for an environment without threads ([`EnvBuilder::threads`] 0): all that happens is then decided by the caller.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use bedload_lsm::Time;
 use futures_util::future::BoxFuture;
 
 pub use self::fault::{Choose, ObjectFault, Operation, Request};
@@ -72,7 +73,10 @@ pub async fn list_paths(repo: &crate::Repo) -> crate::Result<Vec<String>> {
 /// How often a sleep is asked before it is over: what does not hang is done by then.
 const POLLS: u32 = 3;
 
-/// Time that stands still until a test moves it, and randomness from a seed.
+/// Time that stands still until a test moves it, and randomness from a seed; for a repo, and for the stores of an
+/// [`Env`](bedload_lsm::Env).
+///
+/// Pauses between two tries of a request take no time.
 pub struct TestAmbient {
     now_ms: AtomicU64,
     boot: AtomicU64,
@@ -99,6 +103,12 @@ impl TestAmbient {
 impl fmt::Debug for TestAmbient {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("TestAmbient")
+    }
+}
+
+impl Time for TestAmbient {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.now_ms())
     }
 }
 
