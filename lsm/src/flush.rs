@@ -27,18 +27,24 @@ pub(crate) fn flush(
     bytes_max: usize,
 ) -> Result<bool> {
     let Some(tables) = board.begin_flush(bytes_max) else { return Ok(false) };
+    let _span = tracing::debug_span!("flush", memtables = tables.len()).entered();
     let start = time.now();
+    let mut bytes = 0;
     let result = write_run(board, files, rules, &tables).and_then(|run| {
+        bytes = run.as_ref().map_or(0, |run| run.bytes());
         let newest = tables.last().expect("a flush has a memtable");
         let seals = Seals { first: tables[0].seal, last: newest.seal };
         board.install(&*files.fs, &Edit::Flush { run, seals, clocks: newest.clocks })
     });
     match result {
         Ok(()) => {
-            board.metrics.flush_time.record(time.now().saturating_sub(start));
+            let took = time.now().saturating_sub(start);
+            board.metrics.flush_time.record(took);
+            tracing::debug!(bytes, flush_us = took.as_micros() as u64, "flushed");
             Ok(true)
         }
         Err(error) => {
+            tracing::warn!(%error, "a flush failed and is tried again; its memtables stay in memory");
             board.flush_failed(error.clone());
             // The run it may have written is named by nobody.
             board.collect(&*files.fs);

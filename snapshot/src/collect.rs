@@ -28,6 +28,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,10 +111,16 @@ pub struct Collected {
 /// Those of the requests, and whatever a manifest that cannot be read gives: nothing was deleted then. `Fix` when more than half of
 /// the bytes would go and only half may. An error while deleting leaves the rest of the garbage for the next time.
 pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
+    collect_all(repo, job, options).instrument(tracing::info_span!("collect", %job)).await
+}
+
+async fn collect_all(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
     let own = HeldLease::read_time(repo, job).await?;
     let found = find(repo, job, options, &own).await;
     own.end().await.ok();
     let mut collected = found?;
+    let Collected { objects, bytes, garbage_bytes, young, .. } = collected;
+    tracing::info!(objects, bytes, garbage = collected.garbage.len(), garbage_bytes, young, "looked for garbage");
     let may_delete = match options.deletes {
         Deletes::Nothing => return Ok(collected),
         Deletes::UpToHalf => collected.garbage_bytes <= collected.bytes / 2,
@@ -127,6 +134,7 @@ pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Re
         return Err(Error::at(ErrorKind::Fix, repo.to_string(), None, message));
     }
     delete(repo, job, &mut collected).await?;
+    tracing::info!(deleted = collected.deleted, "deleted garbage");
     Ok(collected)
 }
 

@@ -30,7 +30,11 @@ pub async fn expire(repo: &Repo, job: &JobName, retention: &Retention, reason: &
     let before = chain.state().live().clone();
     chain.expire(slots, reason).await?;
     let gone = before.iter().filter(|(slot, _)| !chain.state().live().contains_key(slot));
-    Ok(gone.map(|(_, completion)| completion.checkpoint).collect())
+    let gone: Vec<CheckpointId> = gone.map(|(_, completion)| completion.checkpoint).collect();
+    if !gone.is_empty() {
+        tracing::info!(%job, checkpoints = gone.len(), reason, "checkpoints expired");
+    }
+    Ok(gone)
 }
 
 async fn expired_slots(repo: &Repo, chain: &Chain, retention: &Retention) -> Result<Vec<u64>> {

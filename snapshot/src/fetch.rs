@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use crate::error::{Error, ErrorKind, Result, damaged};
 use crate::key_group::KeyGroups;
@@ -222,7 +223,10 @@ async fn fetch_checked<T>(
         let bytes = bytes.ok_or_else(|| lost_parcel(repo, name, checkpoint))?;
         match check(bytes) {
             Ok(value) => return Ok(value),
-            Err(flaw) => last = Some(flaw),
+            Err(flaw) => {
+                tracing::warn!(object = %repo.place(name), offset = flaw.offset, "{}; it is read once more", flaw.what);
+                last = Some(flaw);
+            }
         }
     }
     let flaw = last.expect("a check has failed");
@@ -240,8 +244,9 @@ pub(crate) async fn fetch_run(
     run: &ClaimedRun,
     pool: &LocalPool,
 ) -> Result<()> {
-    let shipped = ShippedRun::open(repo, job, checkpoint, run).await?;
-    let done = write_run(shipped, run, pool).await;
+    let span = tracing::debug_span!("fetch_run", run = %run.parcel.run, bytes = run.bytes);
+    let shipped = ShippedRun::open(repo, job, checkpoint, run).instrument(span.clone()).await?;
+    let done = write_run(shipped, run, pool).instrument(span).await;
     if done.is_err() {
         // The next opening of the pool removes it as well.
         pool.abandon(run.parcel.run).ok();

@@ -24,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bedload_lsm::fs::{Source, SparseFile};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
+use tracing::{Instrument, Span};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::ShippedRun;
@@ -148,9 +149,14 @@ impl Fetcher {
 
     /// Fetches all of `runs` in the background, one after the other; `done` hears of the end. What may pass is tried again as
     /// often as the repo's patience says; meanwhile the other runs have their turn, and readers bring what they need.
-    pub(crate) fn fetch_rest(&self, runs: Vec<Arc<LazyRun>>, done: impl FnOnce(Result<()>) + Send + 'static) {
+    pub(crate) fn fetch_rest(
+        &self,
+        runs: Vec<Arc<LazyRun>>,
+        span: Span,
+        done: impl FnOnce(Result<()>) + Send + 'static,
+    ) {
         let shared = Arc::clone(&self.shared);
-        self.handle().spawn(async move {
+        let work = async move {
             let mut result = Ok(());
             let mut runs = VecDeque::from(runs);
             let mut failures: u32 = 0;
@@ -160,6 +166,7 @@ impl Fetcher {
                 match fetched {
                     Ok(()) => {
                         failures = 0;
+                        tracing::debug!(run = %run.run.parcel.run, bytes = run.run.bytes, "fetched a run");
                         // Not again when it fails: whether a failed sync has lost something can not be asked a second time.
                         result = result.and(run.settle_off_thread().await);
                     }
@@ -170,6 +177,7 @@ impl Fetcher {
                             done(Err(error));
                             return;
                         }
+                        tracing::warn!(%error, failures, "fetching beside failed and goes on after a pause");
                         shared.progress.note_failure(&error);
                         runs.push_back(Arc::clone(&run));
                         run.shipped.repo().pause(failures).await;
@@ -178,7 +186,8 @@ impl Fetcher {
                 }
             }
             done(result);
-        });
+        };
+        self.handle().spawn(work.instrument(span));
     }
 }
 

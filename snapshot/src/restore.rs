@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bedload_lsm::{AdoptedRun, AdoptedSource, AdoptedStack, RunId, Store};
 use futures_util::{StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use crate::chain::Chain;
 use crate::chosen::{Start, choose};
@@ -77,7 +78,12 @@ pub async fn restore(
     let Some(reading) = choose(repo, &chain, options.start).await? else { return Ok(None) };
     let completion = reading.completion.clone();
     let lease = HeldLease::read(&mut chain, repo, &options.holder, reading).await?;
-    let restored = fetch(repo, job, &completion, options, pool).await;
+    let span = tracing::info_span!("restore", %job, checkpoint = %completion.checkpoint, groups = %options.groups);
+    let restored = fetch(repo, job, &completion, options, pool).instrument(span.clone()).await;
+    if let Ok(restored) = &restored {
+        let Restored { fetched_bytes, local_runs, plan, .. } = restored;
+        span.in_scope(|| tracing::info!(fetched_bytes, local_runs, runs = plan.runs.len(), "restored"));
+    }
     // One that stays is declared void by a person or the next coordinator.
     lease.end().await.ok();
     restored.map(Some)
@@ -130,11 +136,20 @@ pub async fn restore_lazily(
     let Some(reading) = choose(repo, &chain, options.start).await? else { return Ok(None) };
     let completion = reading.completion.clone();
     let lease = HeldLease::read(&mut chain, repo, &options.holder, reading).await?;
-    match prepare(repo, job, &completion, options, pool, fetcher).await {
+    let span =
+        tracing::info_span!("restore_lazily", %job, checkpoint = %completion.checkpoint, groups = %options.groups);
+    match prepare(repo, job, &completion, options, pool, fetcher).instrument(span.clone()).await {
         Ok(restored) => {
+            let (lazy_runs, local_runs) = (restored.lazy.len(), restored.local_runs);
+            span.in_scope(|| tracing::info!(lazy_runs, local_runs, "ready to be read; the rest is fetched beside"));
             let runs = restored.lazy.values().cloned().collect();
             let handle = fetcher.handle().clone();
-            fetcher.fetch_rest(runs, move |result| {
+            let background = span.clone();
+            fetcher.fetch_rest(runs, span, move |result| {
+                background.in_scope(|| match &result {
+                    Ok(()) => tracing::info!("all of it is here"),
+                    Err(error) => tracing::error!(%error, "the background gave up; what is read is still asked for"),
+                });
                 handle.spawn(async move {
                     // As long as something is missing, nothing else keeps it: the lease stays, until a person voids it.
                     if result.is_ok() {

@@ -7,6 +7,7 @@ use bedload_lsm::fs::{Fs, ReadMode, Source};
 use bedload_lsm::{RunId, RunRef};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use tracing::Instrument;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Claim, ClaimRef, ClaimedRun, Hex, digest_of};
@@ -87,7 +88,9 @@ pub(crate) async fn upload_runs(
 ) -> Result<Vec<ClaimedRun>> {
     let done = &done;
     let upload = |run: RunRef| async move {
-        let uploaded = upload_run(repo, job, fs, &run, options.level).await?;
+        let span = tracing::debug_span!("ship_run", run = %run.id(), bytes = run.bytes());
+        let uploaded = upload_run(repo, job, fs, &run, options.level).instrument(span).await?;
+        tracing::debug!(run = %run.id(), parcel_bytes = uploaded.parcel_bytes, "uploaded a run");
         done(uploaded);
         Ok(uploaded)
     };

@@ -63,6 +63,7 @@ impl Compaction<'_> {
         let result = self.run(&job);
         drop(reservation);
         if let Err(error) = &result {
+            tracing::warn!(%error, "a merge failed and is tried again later");
             self.board.merge_failed(&job.area, error.clone());
             // What it had written is named by nobody.
             self.board.collect(&*self.files.fs);
@@ -80,6 +81,7 @@ impl Compaction<'_> {
         if !picture::fits(&version, &job.area) {
             return Ok(());
         }
+        let _span = tracing::debug_span!("merge", stage = ?job.stage, seals = ?job.area.seals).entered();
         let start = self.time.now();
         let metrics = &self.board.metrics;
         let run = if job.unread {
@@ -91,12 +93,15 @@ impl Compaction<'_> {
                 merge::Merged::Run(run) => run,
             }
         };
-        metrics.merge_bytes.add(run.as_ref().map_or(0, |run| run.bytes()));
+        let bytes = run.as_ref().map_or(0, |run| run.bytes());
+        metrics.merge_bytes.add(bytes);
         let edit = Edit::Merge { area: job.area.clone(), run, join: job.join };
         drop(version);
         self.board.install(&*self.files.fs, &edit)?;
         metrics.merges.add(1);
-        metrics.merge_time.record(self.time.now().saturating_sub(start));
+        let took = self.time.now().saturating_sub(start);
+        metrics.merge_time.record(took);
+        tracing::debug!(bytes, merge_us = took.as_micros() as u64, "merged");
         Ok(())
     }
 }

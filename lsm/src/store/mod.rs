@@ -45,6 +45,9 @@ use crate::worker::Work;
 
 /// How long a writer waits for memory while flushes fail, before it is told so.
 const FULL_AFTER: Duration = Duration::from_secs(5);
+
+/// A seal takes microseconds: one that takes this long is worth a line in a log.
+const SLOW_SEAL: Duration = Duration::from_millis(10);
 /// The name of the lock file in the first working directory.
 const LOCK_FILE: &str = "LOCK";
 
@@ -187,6 +190,11 @@ impl Store {
             _locks: locks,
         };
         store.core.env.pool.wake();
+        let (runs, bytes) = (store.core.board.pins.count(), store.core.board.pins.bytes());
+        tracing::debug!(directory = %directory.display(), runs, bytes, opened_clean, "opened a store");
+        if let Some(warning) = &store.warning {
+            tracing::warn!(directory = %directory.display(), "{warning}");
+        }
         Ok(store)
     }
 
@@ -331,7 +339,12 @@ impl Store {
             self.shared_view = None;
         }
         let cell = self.swap_active(frozen);
-        self.core.board.metrics.seal_time.record(self.core.env.time.now().saturating_sub(start));
+        let took = self.core.env.time.now().saturating_sub(start);
+        self.core.board.metrics.seal_time.record(took);
+        if took >= SLOW_SEAL {
+            let seal_us = took.as_micros() as u64;
+            tracing::warn!(seal_us, frozen, "a seal took long: are all processors busy, or memory short?");
+        }
         Ok(cell)
     }
 
@@ -406,7 +419,9 @@ impl Store {
                 _ => {}
             }
         };
-        self.core.board.metrics.wait_time.record(waited());
+        let waited = waited();
+        self.core.board.metrics.wait_time.record(waited);
+        tracing::debug!(wait_us = waited.as_micros() as u64, "the writer waited for memory");
         result
     }
 

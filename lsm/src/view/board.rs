@@ -364,6 +364,7 @@ impl Board {
         if written.is_err()
             && let Some(error) = manifest.broken()
         {
+            tracing::error!(%error, "nothing can be made durable any more: the store is read-only from now on");
             // Told here, so that a writer that asks never waits for the IO of a version.
             let mut state = self.lock();
             state.broken = Some(error.clone());
@@ -489,8 +490,9 @@ impl Board {
         if self.broken().is_some() {
             return;
         }
-        if self.pins.collect(fs).is_err() {
+        if let Err(error) = self.pins.collect(fs) {
             // The files stay registered and are tried again.
+            tracing::warn!(%error, "a run that nothing reaches could not be deleted; it is tried again");
             self.metrics.failures.add(1);
         }
     }
@@ -546,9 +548,10 @@ impl Board {
 
     /// Says that a worker panicked in this store: what it was doing is in doubt, so nothing more is written.
     pub fn worker_panicked(&self) {
-        let mut state = self.lock();
         let message = "a worker panicked while it worked for this store, and printed where: please report it";
         let defect = Error::new(ErrorKind::Bug, message);
+        tracing::error!(error = %defect, "the store is read-only from now on");
+        let mut state = self.lock();
         state.flushing = false;
         state.flush_failure = Some(defect.clone());
         state.broken = Some(defect);

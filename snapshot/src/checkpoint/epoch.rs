@@ -53,6 +53,7 @@ impl Epoch {
         }
         let fence = Fence { holder: holder.to_owned(), started_at_ms: repo.ambient().now_ms() };
         let number = chain.fence(fence).await?;
+        tracing::info!(%job, epoch = number, holder, "an epoch began: coordinators before it are fenced off");
         let holder = holder.to_owned();
         let (leases, seen) = (BTreeMap::new(), BTreeSet::new());
         Ok(Epoch { repo: repo.clone(), chain, holder, key_groups, number, last: 0, base: None, leases, seen })
@@ -147,6 +148,7 @@ impl Epoch {
             completed_at_ms: self.repo.ambient().now_ms(),
         };
         let slot = self.chain.complete(completion).await?;
+        tracing::info!(job = %self.chain.job(), checkpoint = %barrier.checkpoint, slot, "a checkpoint exists");
         self.seen = parcels.into_keys().collect();
         self.base = Some(Base { slot, checkpoint: barrier.checkpoint });
         self.end_lease(barrier.checkpoint).await;
@@ -157,6 +159,7 @@ impl Epoch {
 
     /// Gives a checkpoint up. Deletes nothing that was uploaded for it.
     pub async fn abort(&mut self, barrier: &Barrier) {
+        tracing::info!(job = %self.chain.job(), checkpoint = %barrier.checkpoint, "a checkpoint was given up");
         self.end_lease(barrier.checkpoint).await;
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bedload_lsm::fs::Fs;
 use bedload_lsm::{Frozen, FrozenSlice, FrozenStacks, RunId, RunRef};
 use futures_util::{StreamExt, TryStreamExt};
+use tracing::{Instrument, info_span};
 
 use super::Barrier;
 use crate::error::{Error, ErrorKind, Result};
@@ -88,6 +89,8 @@ pub struct ShipReport {
     pub shortening_runs: usize,
     /// Bytes of all runs that the claim names, before compression.
     pub claimed_bytes: u64,
+    /// How long the parts of it took.
+    pub timings: Timings,
 }
 
 impl Worker {
@@ -117,6 +120,16 @@ impl Worker {
     pub fn keep_copies(mut self, pool: &LocalPool) -> Worker {
         self.pool = Some(pool.clone());
         self
+    }
+
+    /// Its job.
+    pub fn job(&self) -> &JobName {
+        &self.job
+    }
+
+    /// Its name in claims.
+    pub fn name(&self) -> &WorkerName {
+        &self.name
     }
 
     /// Its key groups.
@@ -158,9 +171,24 @@ impl Worker {
         pause_us: u64,
         attachment: serde_json::Value,
     ) -> Result<(ClaimRef, ShipReport)> {
+        let span = info_span!("ship", job = %self.job, worker = %self.name, checkpoint = %barrier.checkpoint, pause_us);
+        let shipped = self.ship_in_span(frozen, barrier, pause_us, attachment).instrument(span.clone()).await;
+        if let Err(error) = &shipped {
+            span.in_scope(|| tracing::warn!(%error, "a worker's part of a checkpoint could not be shipped"));
+        }
+        shipped
+    }
+
+    async fn ship_in_span(
+        &self,
+        frozen: Frozen,
+        barrier: &Barrier,
+        pause_us: u64,
+        attachment: serde_json::Value,
+    ) -> Result<(ClaimRef, ShipReport)> {
         let clock = || self.repo.ambient().elapsed_us();
         let start = clock();
-        let stacks = tokio::task::spawn_blocking(move || frozen.wait()).await;
+        let stacks = tokio::task::spawn_blocking(move || frozen.wait()).instrument(info_span!("flush")).await;
         let stacks = stacks.map_err(|cause| Error::new(ErrorKind::Bug, format!("waiting for a flush: {cause}")))??;
         let flushed = clock();
         let base = barrier.base.and_then(|base| self.shipped().claimed.get(&base.checkpoint).cloned());
@@ -172,12 +200,22 @@ impl Worker {
         ahead.retain(is_of_use);
         let local = LocalState::new(&stacks, self.groups, base.as_ref());
         // Without a copy the next start is slower, and nothing else.
-        let is_linked = self.pool.as_ref().is_some_and(|pool| pool.link(local.tile_runs()).unwrap_or(false));
+        let link = |pool: &LocalPool| match pool.link(local.tile_runs()) {
+            Ok(is_linked) => is_linked,
+            Err(error) => {
+                tracing::warn!(%error, "no copy is kept on this machine: the next start will fetch");
+                false
+            }
+        };
+        let is_linked = info_span!("link").in_scope(|| self.pool.as_ref().is_some_and(link));
         let linked = clock();
-        let (state, report, uploads) = self.upload(&stacks, &local, base.as_ref(), barrier, &mut ahead).await?;
+        let (state, report, uploads) = {
+            let span = info_span!("upload");
+            self.upload(&stacks, &local, base.as_ref(), barrier, &mut ahead).instrument(span).await?
+        };
         drop(ahead);
         let uploaded = clock();
-        self.look_at(&uploads).await?;
+        self.look_at(&uploads).instrument(info_span!("verify")).await?;
         let timings = Timings {
             pause_us,
             flush_us: flushed - start,
@@ -185,7 +223,19 @@ impl Worker {
             upload_us: uploaded - linked,
             verify_us: clock() - uploaded,
         };
-        let claim = self.claim(&stacks, state, barrier, timings, attachment).await?;
+        let claim = self.claim(&stacks, state, barrier, timings, attachment).instrument(info_span!("claim")).await?;
+        let report = ShipReport { timings, ..report };
+        let ShipReport { uploaded_runs, uploaded_bytes, uploaded_parcel_bytes, claimed_bytes, .. } = report;
+        let Timings { flush_us, upload_us, .. } = timings;
+        tracing::info!(
+            uploaded_runs,
+            uploaded_bytes,
+            uploaded_parcel_bytes,
+            claimed_bytes,
+            flush_us,
+            upload_us,
+            "claimed a worker's part of a checkpoint"
+        );
         if let Some(pool) = self.pool.as_ref().filter(|_| is_linked) {
             let copy = local.copy(&self.job, barrier.checkpoint, &claim, self.repo.ambient().boot());
             pool.keep(&copy, self.repo.ambient().random()).ok();
@@ -232,7 +282,7 @@ impl Worker {
             uploaded_parcel_bytes: uploaded.iter().map(|run| run.parcel_bytes).sum::<u64>() + sent.parcel_bytes,
             rebased_tiles: plan.rebased_tiles,
             shortening_runs: plan.shortening_runs,
-            claimed_bytes: 0,
+            ..ShipReport::default()
         };
         known.extend(uploaded.iter().map(|run| (run.parcel.run, *run)));
         let state = ShippedState::new(stacks.seal(), plan.stacks, &known);
@@ -268,6 +318,7 @@ impl Worker {
                     if error.kind() != ErrorKind::Retry || shipped.ahead_failures >= AHEAD_FAILURES_MAX {
                         return Err(error);
                     }
+                    tracing::warn!(%error, failures = shipped.ahead_failures, "an upload ahead failed and begins anew");
                 }
             }
         }

@@ -157,6 +157,8 @@ impl Repo {
             if failures >= self.tries_max() {
                 return Err(self.failed("create", name, &cause));
             }
+            let error = self.failed("create", name, &cause);
+            tracing::warn!(%error, failures, "a request failed and is made again");
             self.pause(failures).await;
         }
     }
@@ -283,10 +285,9 @@ impl Repo {
                 }
             }
         };
-        let found = self
-            .again(list)
-            .await
-            .map_err(|cause| object_error("list", &format!("{}/{folder}", self.0.address), &cause, &self.0.secrets))?;
+        let place = format!("{}/{folder}", self.0.address);
+        let failed = |cause: &object_store::Error| object_error("list", &place, cause, &self.0.secrets);
+        let found = self.again(list, failed).await.map_err(|cause| failed(&cause))?;
         let below_root = |location: &Path| -> String {
             let below = location.prefix_match(&self.0.root).map(|parts| parts.collect::<Path>());
             below.unwrap_or_else(|| location.clone()).to_string()
@@ -321,23 +322,20 @@ impl Repo {
     where
         F: Future<Output = object_store::Result<T>>,
     {
-        match self.tries(request).await {
+        let failed = |cause: &object_store::Error| self.failed(operation, name, cause);
+        match self.again(|| self.limited(request()), failed).await {
             Ok(value) => Ok(Some(value)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(cause) => Err(self.failed(operation, name, &cause)),
+            Err(cause) => Err(failed(&cause)),
         }
     }
 
-    /// Makes a request, each time for so long, until it succeeds or fails for good.
-    async fn tries<T, F>(&self, request: impl Fn() -> F) -> object_store::Result<T>
-    where
-        F: Future<Output = object_store::Result<T>>,
-    {
-        self.again(|| self.limited(request())).await
-    }
-
-    /// Does something that has time limits of its own, until it succeeds or fails for good.
-    async fn again<T, F>(&self, request: impl Fn() -> F) -> object_store::Result<T>
+    /// Does something that has time limits of its own, until it succeeds or fails for good; `failed` says what did not succeed.
+    async fn again<T, F>(
+        &self,
+        request: impl Fn() -> F,
+        failed: impl Fn(&object_store::Error) -> Error,
+    ) -> object_store::Result<T>
     where
         F: Future<Output = object_store::Result<T>>,
     {
@@ -349,6 +347,7 @@ impl Repo {
                     if failures >= self.tries_max() {
                         return Err(cause);
                     }
+                    tracing::warn!(error = %failed(&cause), failures, "a request failed and is made again");
                     self.pause(failures).await;
                 }
                 done => return done,

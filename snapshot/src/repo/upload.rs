@@ -58,6 +58,7 @@ impl Repo {
             if !upload.give_up().await || is_final {
                 return Err(error);
             }
+            tracing::warn!(%error, failures, "an upload in parts failed and is started anew");
             self.pause(failures).await;
         }
     }
