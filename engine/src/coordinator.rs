@@ -453,6 +453,7 @@ impl Coordinator {
 
     fn judge(&mut self, verdict: Verdict, error: Error) -> Result<()> {
         self.failed += 1;
+        tracing::warn!(job = %self.job, %error, failed = self.failed, "a checkpoint failed");
         match verdict {
             _ if error.kind() == ErrorKind::Fenced => Err(error),
             Verdict::GoOn => Ok(()),

@@ -3,29 +3,32 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bedload_lsm::fs::{DiskFs, Fs, FsLock};
-use bedload_lsm::{Clocks, Env, Expiry, Frozen, KeyRange, Store, Time, frame, frames};
+use bedload_lsm::{Env, KeyRange, Store, Time, frame, frames};
 use bedload_snapshot::{
-    Barrier, Chain, CheckpointId, ClaimRef, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
-    RestoreOptions, Restored, ShipOptions, ShipReport, Worker, WorkerName, claims, restore, restore_lazily,
+    Barrier, Chain, CheckpointId, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
+    RestoreOptions, Restored, ShipOptions, Worker, WorkerName, claims, restore, restore_lazily,
 };
 use serde::{Deserialize, Serialize};
+use tracing::{Instrument, info_span};
 
 use crate::backend::{Backend, Change};
 use crate::catalog::{Catalog, StateInfo, TimersInfo};
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::firing::{Fired, advance};
-use crate::heap::{Heap, Kept};
+use crate::heap::Heap;
 use crate::hex::HexBytes;
 use crate::key_groups::{KeyHash, key_group};
 use crate::keyed::{Core, ELEMENT_END_BYTES, Keyed};
 use crate::operator_state::OperatorState;
 use crate::ordered::Ordered;
 use crate::seeded::{Bug, is_seeded};
+use crate::shipment::{Content, Shipment};
 use crate::spec::{Spec, State, StateKind};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, Tag, parse};
+use crate::stats::{RestoreStats, Stats, StoreStats};
+use crate::tally::Tally;
 use crate::timers::{Queue, Timers};
 use crate::ttl::Clock;
 
@@ -108,6 +111,12 @@ pub struct Engine {
     /// Fetches what a lazy restore left.
     fetcher: Option<Fetcher>,
     checkpoints: u64,
+    job: String,
+    /// The worker, as in claims.
+    name: String,
+    tally: Arc<Tally>,
+    /// Memory of the environment, in bytes.
+    memory: usize,
     /// Last, so that nothing is written when it is given up.
     _lock: Box<dyn FsLock>,
 }
@@ -248,6 +257,31 @@ impl Builder {
     /// `Fix` when the checkpoint does not exist, when options do not fit the job, or when another process has the directory; those of
     /// restoring.
     pub async fn open(self) -> Result<Engine> {
+        let span = info_span!(
+            "open",
+            directory = %self.directory.display(),
+            job = self.repo.as_ref().map(|(_, job)| job.as_str()),
+            worker = self.worker_name(),
+        );
+        let opened = self.open_in_span().instrument(span.clone()).await;
+        span.in_scope(|| match &opened {
+            Ok(engine) => match engine.start {
+                Some(Opened { checkpoint, fetched_bytes, runs, local_runs, .. }) => {
+                    tracing::info!(%checkpoint, fetched_bytes, runs, local_runs, "opened from a checkpoint");
+                }
+                None => tracing::info!("opened empty"),
+            },
+            Err(error) => tracing::error!(%error, "an engine could not be opened"),
+        });
+        opened
+    }
+
+    /// Its name in claims.
+    fn worker_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| format!("w-{}", self.index))
+    }
+
+    async fn open_in_span(self) -> Result<Engine> {
         if !(1..=KEY_GROUPS_MAX).contains(&self.max_groups)
             || self.workers > self.max_groups
             || self.index >= self.workers
@@ -271,6 +305,7 @@ impl Builder {
             None => Env::builder().memory(self.memory).fs(Arc::clone(&fs)).build()?,
         };
         let store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(&state)?;
+        let (job, name) = (self.repo.as_ref().map_or("", |(_, job)| job), self.worker_name());
         let mut engine = Engine {
             core: Core::new(Backend::Lsm(Box::new(store)), groups, self.max_groups, self.hash),
             catalog: Catalog::new(self.hash),
@@ -283,6 +318,10 @@ impl Builder {
             positions: Vec::new(),
             fetcher: None,
             checkpoints: 0,
+            tally: Arc::new(Tally::new(job, &name)),
+            job: job.to_owned(),
+            name,
+            memory: env.memory(),
             _lock: lock,
         };
         match &self.repo {
@@ -293,6 +332,7 @@ impl Builder {
         if self.residence == Residence::Heap {
             engine.move_to_heap()?;
         }
+        engine.publish();
         Ok(engine)
     }
 
@@ -305,7 +345,7 @@ impl Builder {
     }
 
     async fn restore(&self, repo: &Repo, job: &JobName, engine: &mut Engine) -> Result<()> {
-        let name = self.name.clone().unwrap_or_else(|| format!("w-{}", self.index));
+        let name = self.worker_name();
         let worker_name = WorkerName::new(&name)?;
         let fs = Arc::clone(&engine.fs);
         let pool = LocalPool::open(Arc::clone(&fs), self.directory.join("local"))?;
@@ -606,6 +646,9 @@ impl Engine {
         let Some(worker) = self.worker.clone() else {
             return Err(fix("an engine without a repo takes no checkpoints: open it with one"));
         };
+        let span =
+            info_span!("checkpoint", job = %worker.job(), worker = %worker.name(), checkpoint = %barrier.checkpoint);
+        let freeze = info_span!(parent: &span, "freeze").entered();
         let start = self.time.now();
         let frozen = match &mut self.core.backend {
             Backend::Lsm(store) => Content::Frozen(Box::new(store.freeze()?)),
@@ -620,26 +663,66 @@ impl Engine {
             }
         };
         let pause = self.time.now().saturating_sub(start);
+        self.tally.checkpoints().begun += 1;
+        drop(freeze);
         self.catalog.keys = self.core.key_form.as_ref().map(|form| form.clone().into_owned());
         self.catalog.position = HexBytes(position.to_vec());
         let attachment = serde_json::to_value(&self.catalog)
             .map_err(|cause| Error::new(ErrorKind::Bug, format!("what a claim says of states: {cause}")))?;
-        Ok(Shipment { worker, barrier: barrier.clone(), content: frozen, attachment, pause })
+        let tally = Arc::clone(&self.tally);
+        Ok(Shipment { worker, barrier: barrier.clone(), content: frozen, attachment, pause, tally, span })
     }
 
     /// Says that a checkpoint exists.
     pub async fn confirm(&mut self, checkpoint: CheckpointId) {
         let Some(worker) = &self.worker else { return };
+        tracing::info!(job = %worker.job(), worker = %worker.name(), %checkpoint, "heard that a checkpoint exists");
         if let (Some(seal), Backend::Lsm(store)) = (worker.confirmed(checkpoint).await, &mut self.core.backend) {
             store.release(seal);
         }
+        self.tally.checkpoints().confirmed += 1;
+        self.publish();
     }
 
     /// Says that a checkpoint was given up. Nothing is deleted: the next one uses what was uploaded.
     pub async fn abort(&mut self, checkpoint: CheckpointId) {
         if let Some(worker) = &self.worker {
+            tracing::warn!(job = %worker.job(), worker = %worker.name(), %checkpoint, "heard that a checkpoint was given up");
             worker.aborted(checkpoint).await;
         }
+        self.tally.checkpoints().aborted += 1;
+        self.publish();
+    }
+
+    /// What it holds and has done since it was opened, as plain data. Costs a look at every tile's stack; of a
+    /// [heap](Residence::Heap), a look at every entry.
+    pub fn stats(&self) -> Stats {
+        let (store, heap) = match &self.core.backend {
+            Backend::Lsm(store) => (Some(StoreStats::new(store, self.memory)), None),
+            Backend::Heap(heap) => (None, Some(heap.stats())),
+        };
+        Stats {
+            job: self.job.clone(),
+            worker: self.name.clone(),
+            first_group: self.core.groups.first,
+            last_group: self.core.groups.last,
+            checkpoints: self.tally.checkpoints().clone(),
+            restore: self.restoring().map(RestoreStats::new),
+            store,
+            heap,
+        }
+    }
+
+    /// Gives all figures to the recorder of metrics, as the opening and each end of a checkpoint do: for who wants them more often. Costs
+    /// what [`Engine::stats`] does.
+    #[cfg(feature = "metrics")]
+    pub fn publish_metrics(&self) {
+        self.publish();
+    }
+
+    fn publish(&self) {
+        #[cfg(feature = "metrics")]
+        self.tally.publish(&self.stats());
     }
 
     /// Ends it. What was not shipped is gone.
@@ -691,85 +774,4 @@ fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]
         Ok((if out == bytes { Change::Keep } else { Change::Rewrite }, ()))
     })?;
     Ok(count)
-}
-
-/// A frozen state on its way into the repo.
-pub struct Shipment {
-    worker: Arc<Worker>,
-    barrier: Barrier,
-    content: Content,
-    attachment: serde_json::Value,
-    pause: Duration,
-}
-
-enum Content {
-    Frozen(Box<Frozen>),
-    Copied { entries: Vec<(Vec<u8>, Kept)>, clocks: Clocks, directory: PathBuf, fs: Arc<dyn Fs> },
-}
-
-/// What a worker contributes to a checkpoint: for the coordinator.
-#[derive(Clone, Debug)]
-pub struct Shipped {
-    /// The claim.
-    pub claim: ClaimRef,
-    /// What was uploaded for it.
-    pub report: ShipReport,
-    /// What the operator waited for.
-    pub pause: Duration,
-}
-
-impl Shipment {
-    /// What the operator waited for.
-    pub fn pause(&self) -> Duration {
-        self.pause
-    }
-
-    /// Uploads what the repo lacks, and claims it.
-    ///
-    /// # Errors
-    /// Those of [`Worker::ship`].
-    pub async fn ship(self) -> Result<Shipped> {
-        let Shipment { worker, barrier, content, attachment, pause } = self;
-        let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-        let (claim, report) = match content {
-            Content::Frozen(frozen) => worker.ship_with(*frozen, &barrier, pause_us, attachment).await?,
-            Content::Copied { entries, clocks, directory, fs } => {
-                let built = tokio::task::spawn_blocking(move || build_store(&fs, &directory, &entries, &clocks)).await;
-                let (store, frozen) =
-                    built.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing a heap: {cause}")))??;
-                // Its runs are new ones each time: there is nothing to build upon.
-                let barrier = Barrier { base: None, ..barrier };
-                let shipped = worker.ship_with(frozen, &barrier, pause_us, attachment).await?;
-                drop(store);
-                shipped
-            }
-        };
-        Ok(Shipped { claim, report, pause })
-    }
-}
-
-/// Writes what was copied from a heap into a store, for its runs.
-fn build_store(
-    fs: &Arc<dyn Fs>,
-    directory: &Path,
-    entries: &[(Vec<u8>, Kept)],
-    clocks: &Clocks,
-) -> Result<(Store, Frozen)> {
-    fs.create_dir(directory)?;
-    for file in fs.read_dir(directory)? {
-        fs.remove(&directory.join(&file.name))?;
-    }
-    let env = Env::builder().memory(64 << 20).threads(0).fs(Arc::clone(fs)).build()?;
-    let mut store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(directory)?;
-    for clock in [Clock::Processing, Clock::Event] {
-        store.set_clock(clock.id(), clocks.now(clock.id()))?;
-    }
-    for (key, Kept { bytes, expiry }) in entries {
-        match *expiry {
-            None => store.put(key, bytes)?,
-            Some(expiry) => store.put_until(key, bytes, Expiry { ..expiry })?,
-        }
-    }
-    let frozen = store.freeze()?;
-    Ok((store, frozen))
 }

@@ -6,6 +6,7 @@ use bedload_lsm::{ClockId, Clocks, Expiry, KEY_BYTES_MAX, KeyRange, Rules, VALUE
 
 use crate::error::{Result, fix};
 use crate::state_key::StateRules;
+use crate::stats::HeapStats;
 
 /// A value and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,12 @@ impl Heap {
     /// All that has not ended, in order.
     pub fn live(&self) -> impl Iterator<Item = (&Vec<u8>, &Kept)> {
         self.entries.iter().filter(|(_, kept)| self.lives(kept))
+    }
+
+    /// What it holds.
+    pub fn stats(&self) -> HeapStats {
+        let bytes = |(key, kept): (&Vec<u8>, &Kept)| (key.len() + kept.bytes.len()) as u64;
+        HeapStats { entries: self.entries.len() as u64, bytes: self.entries.iter().map(bytes).sum() }
     }
 
     pub fn clocks(&self) -> &Clocks {

@@ -78,15 +78,19 @@ mod error;
 mod hex;
 mod ordered;
 mod seeded;
+mod stats;
 mod ttl;
 
 mod codec;
 mod key_groups;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod state_key;
 
 mod heap;
 mod operator_state;
 mod spec;
+mod tally;
 mod timers;
 
 mod backend;
@@ -95,6 +99,7 @@ mod catalog;
 mod keyed;
 
 mod firing;
+mod shipment;
 
 mod engine;
 mod rounds;
@@ -116,7 +121,7 @@ pub use bootstrap::bootstrap;
 pub use catalog::{StateInfo, TimersInfo};
 pub use codec::{Codec, InOrder, Postcard, Raw};
 pub use coordinator::{Assignment, Cleaned, Coordinator, CoordinatorOptions, FromWorker, ToWorker};
-pub use engine::{Builder, Engine, Opened, Position, Residence, Restoring, Shipment, Shipped, Start};
+pub use engine::{Builder, Engine, Opened, Position, Residence, Restoring, Start};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use firing::Fired;
 pub use key_groups::{KeyHash, default_max_groups, key_group};
@@ -125,7 +130,9 @@ pub use operator_state::OperatorState;
 pub use ordered::Ordered;
 pub use reader::{CheckpointReader, RawEntry};
 pub use runner::{Ended, Job, Operator, Polled, Source, Stopper};
+pub use shipment::{Shipment, Shipped};
 pub use spec::{Aggregate, Aggregating, Forms, List, Map, Reducing, Spec, State, StateKind, Value};
+pub use stats::{CheckpointStats, HeapStats, RestoreStats, Stats, StoreStats};
 pub use timers::Timers;
 pub use ttl::{Clock, Renewal, Ttl};
 

@@ -19,9 +19,10 @@ use tokio::task::JoinHandle;
 use super::feed::Item;
 use super::{Event, Operator, SourcePosition, encode_positions, now_ms};
 use crate::coordinator::{FromWorker, ToWorker};
-use crate::engine::{Engine, Shipment};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered::Ordered;
+use crate::shipment::Shipment;
 use crate::ttl::Clock;
 
 /// How often processing time moves on when there is nothing to do, where there are timers by it.
