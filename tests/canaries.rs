@@ -36,7 +36,7 @@ fn bugs_of_checkpoints() {
 
 fn bugs_of_states() {
     use bedload::testing::{Bug, seed_bug};
-    for bug in [Bug::LateLost, Bug::ReadsRenewNothing, Bug::MapsNotMigrated] {
+    for bug in [Bug::LateLost, Bug::ReadsRenewNothing, Bug::MapsNotMigrated, Bug::OperandsExchanged] {
         seed_bug(Some(bug));
         let options = StatesOptions { steps: 60, fault_one_in: 0 };
         let found = (1..100).find(|seed| run_states(*seed, options).is_err());

@@ -40,7 +40,8 @@ pub(crate) struct Catalog {
 pub struct StateInfo {
     /// Its name.
     pub name: String,
-    /// `value`, `list`, `map`, `sum`, `min` or `max`; reducing states by a function and aggregates are values.
+    /// `value`, `list`, `map`, `sum`, `min`, `max`, or `merged` with a function of the user's; other reducing states and aggregates are
+    /// values.
     pub kind: String,
     /// The version of items that are written now.
     pub version: u8,
@@ -51,6 +52,19 @@ pub struct StateInfo {
     /// How long its items live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Ttl>,
+    /// The function that merges it, once a program has declared the state with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<FunctionInfo>,
+}
+
+/// What is known of the function that merges a state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u16,
 }
 
 /// What is known of timers.
@@ -63,13 +77,14 @@ pub struct TimersInfo {
     pub clock: Clock,
 }
 
-const KINDS: [(Kind, &str); 6] = [
+const KINDS: [(Kind, &str); 7] = [
     (Kind::Value, "value"),
     (Kind::List, "list"),
     (Kind::Sum, "sum"),
     (Kind::Min, "min"),
     (Kind::Max, "max"),
     (Kind::Map, "map"),
+    (Kind::Merged, "merged"),
 ];
 
 impl StateInfo {
@@ -82,6 +97,27 @@ impl StateInfo {
             oldest_version: spec.version,
             forms: S::forms(),
             ttl: spec.ttl,
+            function: spec
+                .function()
+                .map(|function| FunctionInfo { name: function.name.to_owned(), version: function.version }),
+        }
+    }
+
+    /// Takes over the function that another worker says.
+    fn join_function(&mut self, other: &StateInfo) -> Result<()> {
+        match (&mut self.function, &other.function) {
+            (Some(mine), Some(theirs)) if mine.name != theirs.name => Err(fix(format!(
+                "state {}: one worker says that {} merges it, and another one {}",
+                self.name, mine.name, theirs.name
+            ))),
+            (Some(mine), Some(theirs)) => {
+                mine.version = mine.version.max(theirs.version);
+                Ok(())
+            }
+            (mine, theirs) => {
+                *mine = mine.take().or_else(|| theirs.clone());
+                Ok(())
+            }
         }
     }
 
@@ -149,6 +185,7 @@ impl Catalog {
                 Some(known) => {
                     known.version = known.version.max(info.version);
                     known.oldest_version = known.oldest_version.min(info.oldest_version);
+                    known.join_function(info)?;
                 }
                 None => self.states.push(info.clone()),
             }
@@ -211,8 +248,18 @@ impl Catalog {
                 info.version
             ));
         }
+        if let (Some(function), Some(stored)) = (spec.function(), &known.function)
+            && (stored.name != function.name || !(function.replaces..=function.version).contains(&stored.version))
+        {
+            return refuse(format!(
+                "declared with {function}, and what is stored was merged by {}, version {}: give the state another name, or say which versions \
+                 the function replaces",
+                stored.name, stored.version
+            ));
+        }
         known.version = info.version;
         known.ttl = info.ttl;
+        known.function = info.function.or(known.function.take());
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::heap::Heap;
 use crate::hex::HexBytes;
 use crate::key_groups::{KeyHash, key_group};
 use crate::keyed::{Core, ELEMENT_END_BYTES, Keyed};
+use crate::operands::register;
 use crate::operator_state::OperatorState;
 use crate::ordered::Ordered;
 use crate::seeded::{Bug, is_seeded};
@@ -114,6 +115,7 @@ pub struct Engine {
     job: String,
     /// The worker, as in claims.
     name: String,
+    rules: StateRules,
     tally: Arc<Tally>,
     /// Memory of the environment, in bytes.
     memory: usize,
@@ -304,7 +306,8 @@ impl Builder {
             Some(env) => env.clone(),
             None => Env::builder().memory(self.memory).fs(Arc::clone(&fs)).build()?,
         };
-        let store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(&state)?;
+        let rules = StateRules::default();
+        let store = Store::options().env(&env).shape(StateShape).rules(rules.clone()).open(&state)?;
         let (job, name) = (self.repo.as_ref().map_or("", |(_, job)| job), self.worker_name());
         let mut engine = Engine {
             core: Core::new(Backend::Lsm(Box::new(store)), groups, self.max_groups, self.hash),
@@ -318,6 +321,7 @@ impl Builder {
             positions: Vec::new(),
             fetcher: None,
             checkpoints: 0,
+            rules,
             tally: Arc::new(Tally::new(job, &name)),
             job: job.to_owned(),
             name,
@@ -429,7 +433,7 @@ impl Engine {
     /// Takes what was restored into memory, and gives up the store.
     fn move_to_heap(&mut self) -> Result<()> {
         let Backend::Lsm(store) = &mut self.core.backend else { return Ok(()) };
-        let mut heap = Heap::default();
+        let mut heap = Heap::new(self.rules.clone());
         heap.advance_all(store.clocks());
         let mut cursor = store.cursor(self.core.groups.keys());
         let mut keys = Vec::new();
@@ -479,9 +483,11 @@ impl Engine {
     /// Declares a state.
     ///
     /// # Errors
-    /// `Fix` when what is stored under its name is not what it declares: another kind, other types, a later version.
-    pub fn state<S: StateKind>(&mut self, spec: Spec<S>) -> Result<State<S>> {
+    /// `Fix` when what is stored under its name is not what it declares: another kind, other types, a later version, another merge
+    /// function.
+    pub fn state<S: StateKind + 'static>(&mut self, spec: Spec<S>) -> Result<State<S>> {
         self.catalog.declare(&spec)?;
+        register(&self.rules.functions, &spec);
         Ok(State { spec, tag: spec.tag() })
     }
 
@@ -707,6 +713,7 @@ impl Engine {
             first_group: self.core.groups.first,
             last_group: self.core.groups.last,
             checkpoints: self.tally.checkpoints().clone(),
+            refused_merges: self.rules.functions.refused(),
             restore: self.restoring().map(RestoreStats::new),
             store,
             heap,
@@ -740,9 +747,9 @@ impl Engine {
 /// Writes what stands under a key anew where it is of an earlier version; gives how many items were.
 fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]) -> Result<usize> {
     let mut buffer = Vec::new();
-    let is_list = state.spec.kind == Kind::List;
+    let is_list = matches!(state.spec.kind, Kind::List | Kind::Merged);
     let is_number = matches!(state.spec.kind, Kind::Sum | Kind::Min | Kind::Max);
-    let head_bytes = if is_list && state.spec.ttl.is_some() { ELEMENT_END_BYTES } else { 0 };
+    let head_bytes = if state.spec.kind == Kind::List && state.spec.ttl.is_some() { ELEMENT_END_BYTES } else { 0 };
     let mut count = 0;
     let mut renew = |item: &[u8], out: &mut Vec<u8>| -> Result<()> {
         let damaged =

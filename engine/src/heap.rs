@@ -16,13 +16,19 @@ pub(crate) struct Kept {
 }
 
 /// Keys and values in a tree.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Heap {
     entries: BTreeMap<Vec<u8>, Kept>,
     clocks: Clocks,
+    rules: StateRules,
 }
 
 impl Heap {
+    /// An empty one, whose entries are merged by these rules.
+    pub fn new(rules: StateRules) -> Heap {
+        Heap { rules, ..Heap::default() }
+    }
+
     /// All that has not ended, in order.
     pub fn live(&self) -> impl Iterator<Item = (&Vec<u8>, &Kept)> {
         self.entries.iter().filter(|(_, kept)| self.lives(kept))
@@ -78,7 +84,7 @@ impl Heap {
     }
 
     pub fn merge(&mut self, key: &[u8], operand: &[u8], expiry: Option<Expiry>) -> Result<()> {
-        let rule = StateRules.rule(key).ok_or_else(|| fix("nothing is merged under this key"))?;
+        let rule = self.rules.rule(key).ok_or_else(|| fix("nothing is merged under this key"))?;
         rule.fold.check(operand)?;
         let Some(kept) = self.get(key) else { return self.put(key, operand, expiry) };
         let mut joined = Vec::new();

@@ -3,19 +3,23 @@
 //! The bytes of key and namespace are written once, into a buffer that the engine keeps; each operation puts the tag of its state in
 //! front. So nothing is allocated for an operation but what the values themselves need.
 
+mod kinds;
+
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use bedload_lsm::{Expiry, KeyRange, frame, frames};
 use bedload_snapshot::KeyGroups;
 
+pub use self::kinds::{Addable, Mergeable, Readable};
 use crate::backend::{Backend, Change, Place};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::key_groups::{KeyHash, key_group};
+use crate::operands::{folded, operands};
 use crate::ordered::Ordered;
 use crate::seeded::{Bug, is_seeded};
-use crate::spec::{Aggregate, Aggregating, List, Map, Reducer, Reducing, State, StateKind, Value};
+use crate::spec::{List, Map, State, StateKind, Value};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, Parts, Tag, framed};
 use crate::timers::{Batch, Pass, Queue, Timers, timer_key};
 use crate::ttl::Ttl;
@@ -328,6 +332,47 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         self.expiry(ttl.filter(|ttl| ttl.is_renewed_by_reads() && !is_seeded(Bug::ReadsRenewNothing)))
     }
 
+    /// What was added to a state with a [merge function](crate::MergeFunction), as far as the function has not made one of it: one operand,
+    /// mostly, and more where it refuses or is not to be had.
+    ///
+    /// # Errors
+    /// As [`Keyed::get`]; `Fix` for a state of another kind.
+    pub fn operands<S: StateKind<Namespace = N>>(&mut self, state: &State<S>) -> Result<Vec<S::Item>> {
+        if state.spec.kind != Kind::Merged {
+            return Err(fix(format!("state {}: it is not declared with a merge function", state.spec.name)));
+        }
+        let (backend, key) = self.key(state.tag);
+        backend.read(key, |list| operands(&state.spec, list.unwrap_or_default()))
+    }
+
+    /// Reads what operands come to; renews their life where the declaration says so.
+    fn folded<S: StateKind>(&mut self, state: &State<S>) -> Result<Option<S::Item>> {
+        let renewed = self.renewed(state.spec.ttl);
+        let (backend, key, buffer) = self.parts(state.tag);
+        backend.read_and_renew(key, buffer, renewed, |list| {
+            folded(&state.spec, state.spec.function(), list.unwrap_or_default())
+        })
+    }
+
+    /// Adds an operand.
+    fn add_operand<S: StateKind>(&mut self, state: &State<S>, operand: &S::Item) -> Result<()> {
+        let expiry = self.expiry(state.spec.ttl);
+        self.place(state.tag);
+        let Core { backend, key, buffer, .. } = &mut *self.core;
+        let mut written = Ok(());
+        buffer.clear();
+        framed(buffer, |out| written = state.spec.encode(operand, out));
+        written?;
+        backend.merge(key, buffer, expiry)
+    }
+
+    /// Adds operands as they are stored.
+    fn add_stored<S: StateKind>(&mut self, state: &State<S>, stored: &[u8]) -> Result<()> {
+        let expiry = self.expiry(state.spec.ttl);
+        let (backend, key) = self.key(state.tag);
+        backend.merge(key, stored, expiry)
+    }
+
     /// Replaces a list.
     ///
     /// # Errors
@@ -539,192 +584,6 @@ fn split_end<'a, S: StateKind>(state: &State<S>, element: &'a [u8]) -> Result<(u
         Error::new(ErrorKind::Damaged, format!("state {}: an element without its end", state.spec.name))
     })?;
     Ok((u64::from_be_bytes(*at), item))
-}
-
-/// A state that is read as a whole.
-pub trait Readable: StateKind + Sized {
-    /// What reading gives.
-    type Read;
-
-    #[doc(hidden)]
-    fn read(keyed: &mut Keyed<'_, Self::Namespace>, state: &State<Self>) -> Result<Self::Read>;
-}
-
-/// A state that is added to.
-pub trait Addable: StateKind + Sized {
-    /// What is added.
-    type In;
-
-    #[doc(hidden)]
-    fn add(keyed: &mut Keyed<'_, Self::Namespace>, state: &State<Self>, input: Self::In) -> Result<()>;
-}
-
-/// A state whose namespaces can be joined.
-pub trait Mergeable: StateKind + Sized {
-    #[doc(hidden)]
-    fn merge_into(keyed: &mut Keyed<'_, Self::Namespace>, state: &State<Self>, stored: &[u8]) -> Result<()>;
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Readable for Value<T, N, C> {
-    type Read = Option<T>;
-
-    #[inline]
-    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Option<T>> {
-        keyed.item(state)
-    }
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Readable for List<T, N, C> {
-    type Read = Vec<T>;
-
-    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Vec<T>> {
-        let mut items = Vec::new();
-        keyed.each(state, |item| {
-            items.push(item);
-            Ok(())
-        })?;
-        Ok(items)
-    }
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Addable for List<T, N, C> {
-    type In = T;
-
-    #[inline]
-    fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, item: T) -> Result<()> {
-        let expiry = keyed.expiry(state.spec.ttl);
-        keyed.place(state.tag);
-        let Core { backend, key, buffer, timer, .. } = &mut *keyed.core;
-        encode_element(state, &item, expiry, buffer)?;
-        timer.clear();
-        frame(timer, buffer);
-        backend.merge(key, timer, expiry)
-    }
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Mergeable for List<T, N, C> {
-    fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
-        let Some(ttl) = state.spec.ttl else {
-            let (backend, key) = keyed.key(state.tag);
-            return backend.merge(key, stored, None);
-        };
-        // Elements keep their ends, and the list lives as long as the last of them.
-        let clock = ttl.clock_id();
-        let (backend, key, buffer) = keyed.parts(state.tag);
-        let now = backend.clocks().now(clock);
-        backend.update(key, buffer, |list, out| {
-            let mut last = 0;
-            for element in frames(list.unwrap_or_default()).chain(frames(stored)) {
-                let element = element?;
-                let (at, _) = split_end(state, element)?;
-                if at > now {
-                    frame(out, element);
-                    last = last.max(at);
-                }
-            }
-            let change = if out.is_empty() { Change::Keep } else { Change::Write(Some(Expiry { clock, at: last })) };
-            Ok((change, ()))
-        })
-    }
-}
-
-/// The number that a stored reducer keeps.
-fn stored_number<T: 'static>(number: i64) -> T {
-    let boxed: Box<dyn std::any::Any> = Box::new(number);
-    *boxed.downcast::<T>().expect("the constructors of stored reducers are those of i64")
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Readable for Reducing<T, N, C>
-where
-    T: 'static,
-{
-    type Read = Option<T>;
-
-    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Option<T>> {
-        if let Reducer::Function(_) = state.spec.reducer {
-            return keyed.item(state);
-        }
-        let renewed = keyed.renewed(state.spec.ttl);
-        let (backend, key, buffer) = keyed.parts(state.tag);
-        backend.read_and_renew(key, buffer, renewed, |bytes| {
-            let Some(bytes) = bytes else { return Ok(None) };
-            let number: [u8; 8] = bytes.try_into().map_err(|_| {
-                Error::new(
-                    ErrorKind::Damaged,
-                    format!("state {}: {} bytes, expected a number of 8", state.spec.name, bytes.len()),
-                )
-            })?;
-            Ok(Some(stored_number(i64::from_le_bytes(number))))
-        })
-    }
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Addable for Reducing<T, N, C>
-where
-    T: 'static,
-{
-    type In = T;
-
-    fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, input: T) -> Result<()> {
-        if let Reducer::Function(reduce) = state.spec.reducer {
-            return keyed.change(state, |value| {
-                *value = Some(match value.take() {
-                    Some(so_far) => reduce(so_far, input),
-                    None => input,
-                });
-                Ok(())
-            });
-        }
-        let input: &dyn std::any::Any = &input;
-        let number = input.downcast_ref::<i64>().expect("the constructors of stored reducers are those of i64");
-        let expiry = keyed.expiry(state.spec.ttl);
-        let (backend, key) = keyed.key(state.tag);
-        backend.merge(key, &number.to_le_bytes(), expiry)
-    }
-}
-
-impl<T, N: Ordered + ?Sized, C: Codec<T>> Mergeable for Reducing<T, N, C>
-where
-    T: 'static,
-{
-    fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
-        if let Reducer::Function(_) = state.spec.reducer {
-            let item = state.spec.decode(stored)?;
-            return Self::add(keyed, state, item);
-        }
-        let expiry = keyed.expiry(state.spec.ttl);
-        let (backend, key) = keyed.key(state.tag);
-        backend.merge(key, stored, expiry)
-    }
-}
-
-impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Readable for Aggregating<A, N, C> {
-    type Read = Option<A::Out>;
-
-    fn read(keyed: &mut Keyed<'_, N>, state: &State<Self>) -> Result<Option<A::Out>> {
-        Ok(keyed.item(state)?.map(|accumulator| A::result(&accumulator)))
-    }
-}
-
-impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Addable for Aggregating<A, N, C> {
-    type In = A::In;
-
-    fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, input: A::In) -> Result<()> {
-        keyed.change(state, |value| {
-            A::add(value.get_or_insert_with(A::start), input);
-            Ok(())
-        })
-    }
-}
-
-impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Mergeable for Aggregating<A, N, C> {
-    fn merge_into(keyed: &mut Keyed<'_, N>, state: &State<Self>, stored: &[u8]) -> Result<()> {
-        let other = state.spec.decode(stored)?;
-        keyed.change(state, |value| {
-            A::merge(value.get_or_insert_with(A::start), other);
-            Ok(())
-        })
-    }
 }
 
 /// The entries of a map, one after the other.

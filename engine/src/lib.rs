@@ -39,7 +39,7 @@
 //! | `ValueState`: `value`, `update`, `clear` | [`Value`]: [`get`](Keyed::get), [`set`](Keyed::set), [`update`](Keyed::update) (read and write in one), [`clear`](Keyed::clear) |
 //! | `ListState`: `add`, `get`, `update` | [`List`]: [`add`](Keyed::add), [`get`](Keyed::get) or [`each`](Keyed::each), [`set_list`](Keyed::set_list) |
 //! | `MapState`: `put`, `get`, `contains`, `remove`, `entries` | [`Map`]: [`insert`](Keyed::insert), [`find`](Keyed::find), [`contains`](Keyed::contains), [`remove`](Keyed::remove), [`entries`](Keyed::entries) |
-//! | `ReducingState`, `AggregatingState` | [`Reducing`], [`Aggregating`]: [`add`](Keyed::add), [`get`](Keyed::get) |
+//! | `ReducingState`, `AggregatingState` | [`Reducing`], [`Aggregating`]: [`add`](Keyed::add), [`get`](Keyed::get); with a [`MergeFunction`], adding reads nothing |
 //! | namespaces of windows, `mergeNamespaces` | [`Keyed::namespace`], [`Keyed::merge_namespaces`] |
 //! | `TimerService`: event and processing time | [`Engine::timers`], [`Engine::processing_timers`], [`Keyed::set_timer`], [`Keyed::delete_timer`] |
 //! | `StateTtlConfig` | [`Ttl`] |
@@ -64,7 +64,7 @@
 //! |---|---|
 //! | [`Engine::with_key`] | one hash of the key |
 //! | [`Keyed::update`], [`Keyed::set`] | one descent: a probe when the key was written lately |
-//! | [`Keyed::add`] to a list, a sum, a minimum, a maximum | a probe, and no read however old the rest is |
+//! | [`Keyed::add`] to a list, a sum, a minimum, a maximum, or with a [`MergeFunction`] | a probe, and no read however old the rest is; a call of the function when something was added lately |
 //! | [`Keyed::clear`] of a map | one range delete |
 //! | [`Keyed::set_timer`] | a put into an ordered index |
 //! | [`Engine::advance_watermark`] | a look at each key group, then each timer that is due; one range delete for some hundred of them |
@@ -76,6 +76,7 @@ pub mod guide {}
 mod error;
 
 mod hex;
+mod merge_function;
 mod ordered;
 mod seeded;
 mod stats;
@@ -95,6 +96,7 @@ mod timers;
 
 mod backend;
 mod catalog;
+mod operands;
 
 mod keyed;
 
@@ -118,7 +120,7 @@ pub use bedload_snapshot::{Barrier, CheckpointId, ClaimRef, JobName, KeyGroups, 
 pub use bedload_snapshot::{CheckpointPolicy, Cuts, Retention, WorkerProbe, write_probe};
 pub use bedload_snapshot::{Patience, RepoOptions, ShipOptions, ShipPolicy};
 pub use bootstrap::bootstrap;
-pub use catalog::{StateInfo, TimersInfo};
+pub use catalog::{FunctionInfo, StateInfo, TimersInfo};
 pub use codec::{Codec, InOrder, Postcard, Raw};
 pub use coordinator::{Assignment, Cleaned, Coordinator, CoordinatorOptions, FromWorker, ToWorker};
 pub use engine::{Builder, Engine, Opened, Position, Residence, Restoring, Start};
@@ -126,6 +128,7 @@ pub use error::{Error, ErrorKind, Place, Result};
 pub use firing::Fired;
 pub use key_groups::{KeyHash, default_max_groups, key_group};
 pub use keyed::{Addable, Entries, Keyed, Mergeable, Readable};
+pub use merge_function::MergeFunction;
 pub use operator_state::OperatorState;
 pub use ordered::Ordered;
 pub use reader::{CheckpointReader, RawEntry};

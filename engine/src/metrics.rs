@@ -49,6 +49,10 @@ fn checkpoints(stats: &Stats) -> Option<&CheckpointStats> {
     Some(&stats.checkpoints)
 }
 
+fn all(stats: &Stats) -> Option<&Stats> {
+    Some(stats)
+}
+
 fn restore(stats: &Stats) -> Option<&RestoreStats> {
     stats.restore.as_ref()
 }
@@ -72,6 +76,7 @@ figures! {
     Counter Bytes "bedload_uploaded_parcel_bytes_total" checkpoints.uploaded_parcel_bytes;
     Counter Bytes "bedload_reused_bytes_total" checkpoints.reused_bytes;
     Gauge Bytes "bedload_claimed_bytes" checkpoints.claimed_bytes;
+    Counter Count "bedload_refused_merges_total" all.refused_merges;
     Gauge Bytes "bedload_restore_total_bytes" restore.total_bytes;
     Gauge Bytes "bedload_restore_here_bytes" restore.here_bytes;
     Counter Bytes "bedload_restore_fetched_parcel_bytes_total" restore.fetched_parcel_bytes;
@@ -109,8 +114,11 @@ figures! {
     Gauge Bytes "bedload_heap_bytes" heap.bytes;
 }
 
+/// How long a part of a checkpoint took, in microseconds.
+type Took = fn(&Timings) -> u64;
+
 /// The histograms: how long the parts of each checkpoint took, in seconds.
-const TIMINGS: [(&str, fn(&Timings) -> u64); 5] = [
+const TIMINGS: [(&str, Took); 5] = [
     ("bedload_checkpoint_pause_seconds", |timings| timings.pause_us),
     ("bedload_checkpoint_flush_seconds", |timings| timings.flush_us),
     ("bedload_checkpoint_link_seconds", |timings| timings.link_us),

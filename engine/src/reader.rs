@@ -45,7 +45,8 @@ pub struct RawEntry<'a> {
     pub map_key: &'a [u8],
     /// When a timer is due, in milliseconds; 0 for others.
     pub time: u64,
-    /// The bytes of the value: behind a byte of version, for what a codec wrote.
+    /// The bytes of the value: behind a byte of version, for what a codec wrote. Elements of lists, and operands of states with a merge
+    /// function, have their lengths (LEB128) in front.
     pub value: &'a [u8],
 }
 

@@ -9,6 +9,8 @@ pub enum Bug {
     ReadsRenewNothing = 2,
     /// Migration skips what stands in maps.
     MapsNotMigrated = 3,
+    /// Merge functions get the newer operand first.
+    OperandsExchanged = 4,
 }
 
 #[cfg(feature = "testing")]

@@ -94,7 +94,7 @@ fn build_store(
         fs.remove(&directory.join(&file.name))?;
     }
     let env = Env::builder().memory(64 << 20).threads(0).fs(Arc::clone(fs)).build()?;
-    let mut store = Store::options().env(&env).shape(StateShape).rules(StateRules).open(directory)?;
+    let mut store = Store::options().env(&env).shape(StateShape).rules(StateRules::default()).open(directory)?;
     for clock in [Clock::Processing, Clock::Event] {
         store.set_clock(clock.id(), clocks.now(clock.id()))?;
     }

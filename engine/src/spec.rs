@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{Codec, Postcard};
 use crate::error::{Error, ErrorKind, Result};
+use crate::merge_function::MergeFunction;
 use crate::ordered::Ordered;
 use crate::state_key::{Kind, Tag};
 use crate::ttl::Ttl;
@@ -115,6 +116,12 @@ pub trait Aggregate {
     fn merge(into: &mut Self::Accumulator, other: Self::Accumulator);
     /// What an accumulator comes to.
     fn result(accumulator: &Self::Accumulator) -> Self::Out;
+
+    /// Joins two accumulators: [`Aggregate::merge`] as a [`MergeFunction`] takes it.
+    fn join(mut older: Self::Accumulator, newer: Self::Accumulator) -> Self::Accumulator {
+        Self::merge(&mut older, newer);
+        older
+    }
 }
 
 impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> StateKind for Aggregating<A, N, C> {
@@ -133,6 +140,8 @@ pub(crate) enum Reducer<T> {
     Stored,
     /// Any function; an add reads and writes.
     Function(fn(T, T) -> T),
+    /// A function that the store applies, without a read; none where a program only looks at operands.
+    Merged(Option<MergeFunction<T>>),
 }
 
 impl<T> Clone for Reducer<T> {
@@ -228,9 +237,45 @@ impl<N: Ordered + ?Sized> Reducing<i64, N> {
 }
 
 impl<T, N: Ordered + ?Sized, C: Codec<T>> Reducing<T, N, C> {
-    /// What `reduce` makes of the value so far and what is added.
+    /// What `reduce` makes of the value so far and what is added. Adding reads and writes: for a function that is not associative. One
+    /// that is belongs to [`Reducing::with`].
     pub const fn by(name: &'static str, reduce: fn(T, T) -> T) -> Spec<Reducing<T, N, C>> {
         spec(name, Kind::Value, Reducer::Function(reduce))
+    }
+
+    /// What an associative function makes of all that was added, in its order. Adding reads nothing: the function is applied where
+    /// operands meet, in the memtable, in reads, flushes and merges of the store.
+    ///
+    /// Name and version of the function stand in every claim, and a program with another one is refused when it declares the state. What
+    /// the function refuses stays as it was added: reading fails with what it said, [`Keyed::operands`](crate::Keyed::operands)
+    /// shows it, and [`Stats::refused_merges`](crate::Stats::refused_merges) counts it.
+    ///
+    /// ```
+    /// use bedload::{Engine, MergeFunction, Reducing, Spec, Start};
+    ///
+    /// const LONGEST: Spec<Reducing<String>> = Reducing::with(
+    ///     "longest name",
+    ///     MergeFunction::new("the longer text", 1, |older, newer| if newer.len() > older.len() { newer } else { older }),
+    /// );
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let mut engine = Engine::builder(directory.path()).start(Start::Empty).open().await?;
+    /// let longest = engine.state(LONGEST)?;
+    /// let mut plane = engine.with_key("N14228")?;
+    /// for name in ["Ely", "Cambridge", "March"] {
+    ///     plane.add(&longest, name.to_owned())?;
+    /// }
+    /// assert_eq!(plane.get(&longest)?.as_deref(), Some("Cambridge"));
+    /// # Ok::<(), bedload::Error>(()) }).unwrap();
+    /// ```
+    pub const fn with(name: &'static str, function: MergeFunction<T>) -> Spec<Reducing<T, N, C>> {
+        spec(name, Kind::Merged, Reducer::Merged(Some(function)))
+    }
+
+    /// A state of [`Reducing::with`] for a program that does not have its function: it shows [operands](crate::Keyed::operands), and adds
+    /// to them.
+    pub const fn without_function(name: &'static str) -> Spec<Reducing<T, N, C>> {
+        spec(name, Kind::Merged, Reducer::Merged(None))
     }
 }
 
@@ -238,6 +283,29 @@ impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Aggregating<A,
     /// An aggregate of this name.
     pub const fn named(name: &'static str) -> Spec<Aggregating<A, N, C>> {
         spec(name, Kind::Value, Reducer::Stored)
+    }
+
+    /// An aggregate whose accumulators the store joins, as [`Reducing::with`] does: adding reads nothing. [`Aggregate::join`] is the
+    /// function, unless it is to be another.
+    ///
+    /// ```
+    /// use bedload::{Aggregate, Aggregating, MergeFunction, Spec};
+    /// # struct Mean;
+    /// # impl Aggregate for Mean {
+    /// #     type In = f64;
+    /// #     type Accumulator = (f64, u64);
+    /// #     type Out = f64;
+    /// #     fn start() -> (f64, u64) { (0.0, 0) }
+    /// #     fn add((sum, count): &mut (f64, u64), input: f64) { *sum += input; *count += 1 }
+    /// #     fn merge(left: &mut (f64, u64), right: (f64, u64)) { left.0 += right.0; left.1 += right.1 }
+    /// #     fn result((sum, count): &(f64, u64)) -> f64 { sum / *count as f64 }
+    /// # }
+    ///
+    /// const MEAN: Spec<Aggregating<Mean>> = Aggregating::with("mean delay", MergeFunction::new("mean", 1, Mean::join));
+    /// # let _ = MEAN;
+    /// ```
+    pub const fn with(name: &'static str, function: MergeFunction<A::Accumulator>) -> Spec<Aggregating<A, N, C>> {
+        spec(name, Kind::Merged, Reducer::Merged(Some(function)))
     }
 }
 
@@ -266,6 +334,14 @@ impl<S: StateKind> Spec<S> {
         }
         self.earlier[place] = Some(Earlier { version, read: read_earlier::<Old, S> });
         self
+    }
+
+    /// The function that the store applies.
+    pub(crate) fn function(&self) -> Option<&MergeFunction<S::Item>> {
+        match &self.reducer {
+            Reducer::Merged(function) => function.as_ref(),
+            Reducer::Stored | Reducer::Function(_) => None,
+        }
     }
 
     /// The first bytes of its keys.

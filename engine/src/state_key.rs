@@ -1,7 +1,8 @@
 //! The keys of all states in one store.
 //!
 //! ```text
-//!  value, list, number   group u16 │ tag │ length, key │ length, namespace
+//!  value, list, number,
+//!  operands              group u16 │ tag │ length, key │ length, namespace
 //!  map                   group u16 │ tag │ length, key │ length, namespace │ key in the map
 //!  timer                 group u16 │ tag │ time u64 │ length, key │ length, namespace
 //!
@@ -13,9 +14,12 @@
 //! sort as they do, and they stand last or first. State names are hashed, so that all workers agree without asking; two names of one
 //! hash are refused when the second is declared.
 
+use std::sync::Arc;
+
 use bedload_lsm::{Fold, KeyShape, Rule, Rules};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::merge_function::Functions;
 use crate::ttl::Clock;
 
 /// Bytes of the key group.
@@ -35,6 +39,8 @@ pub(crate) enum Kind {
     Max = 5,
     Map = 6,
     Timer = 7,
+    /// Merged by a function of the user's.
+    Merged = 8,
 }
 
 impl Kind {
@@ -47,6 +53,7 @@ impl Kind {
             5 => Kind::Max,
             6 => Kind::Map,
             7 => Kind::Timer,
+            8 => Kind::Merged,
             _ => return None,
         })
     }
@@ -197,9 +204,11 @@ impl KeyShape for StateShape {
     }
 }
 
-/// What is merged under these keys.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct StateRules;
+/// What is merged under these keys. A function of the user's is unknown until its state is declared; lists of operands grow until then.
+#[derive(Clone, Default)]
+pub(crate) struct StateRules {
+    pub functions: Arc<Functions>,
+}
 
 impl Rules for StateRules {
     fn rule(&self, key: &[u8]) -> Option<Rule> {
@@ -209,6 +218,7 @@ impl Rules for StateRules {
             Kind::Sum => Fold::AddI64,
             Kind::Min => Fold::MinI64,
             Kind::Max => Fold::MaxI64,
+            Kind::Merged => self.functions.find(key.get(GROUP_BYTES..HEAD_BYTES)?).map_or(Fold::Append, Fold::User),
             Kind::Value | Kind::Map | Kind::Timer => return None,
         };
         Some(Rule { fold, clock: clock_of(byte).map(Clock::id) })
@@ -225,7 +235,7 @@ mod tests {
         #[test]
         fn parts_come_back(
             group: u16,
-            kind in 1u8..8,
+            kind in 1u8..9,
             key in prop::collection::vec(any::<u8>(), 0..300),
             namespace: Vec<u8>,
             time: u64,

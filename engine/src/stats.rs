@@ -35,6 +35,8 @@ pub struct Stats {
     pub last_group: u16,
     /// Its part of checkpoints.
     pub checkpoints: CheckpointStats,
+    /// How often a [merge function](crate::MergeFunction) refused two operands, which then both stayed.
+    pub refused_merges: u64,
     /// How far a lazy restore is; none where there was none.
     pub restore: Option<RestoreStats>,
     /// The store; none when the state lies in memory.

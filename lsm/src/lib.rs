@@ -85,6 +85,11 @@
 //! The bytes of the files are drawn in [`format`](mod@format); settings are told in [`Tuning`], [`StoreOptions`] and
 //! [`EnvBuilder`].
 //!
+//! # Logs
+//!
+//! Openings, flushes and merges are told by the crate `tracing` at level `DEBUG`, work that failed and is tried again at `WARN`, what makes
+//! the store read-only at `ERROR`. Nothing is told for an entry.
+//!
 //! # Errors
 //!
 //! One [`Error`] whose [`ErrorKind`] names the caller's duty. A write that fails has not happened. A failed sync of the

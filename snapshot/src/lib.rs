@@ -60,6 +60,11 @@
 //!
 //! The object store must refuse to create what exists (tried out at the opening) and list what was written.
 //!
+//! # Logs
+//!
+//! Spans and events of the crate `tracing`: shipments, restores, collections and what is written to the chain at level `INFO`, each run
+//! at `DEBUG`, requests that failed and are made again at `WARN`. No text holds credentials.
+//!
 //! # Errors
 //!
 //! Those of [`bedload_lsm`]: one [`Error`] whose [`ErrorKind`] names the caller's duty, with the address of the object. No text

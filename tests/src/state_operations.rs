@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bedload::{
-    Aggregate, Aggregating, Clock, Engine, Fired, Keyed, List, Map, Mergeable, Ordered, Reducing, Renewal, Spec, State,
-    StateKind, Timers, Ttl, Value,
+    Aggregate, Aggregating, Clock, Engine, Fired, Keyed, List, Map, MergeFunction, Mergeable, Ordered, Reducing,
+    Renewal, Spec, State, StateKind, Timers, Ttl, Value,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::state_model::{Due, Item, Life, Model};
 
 /// How many states there are.
-pub const STATES: usize = 12;
+pub const STATES: usize = 13;
 
 /// Those whose types have two versions: a value, a list and a map.
 pub const VERSIONED: [usize; 3] = [0, 1, 2];
@@ -159,6 +159,16 @@ const LONGEST: Spec<Reducing<String, u64>> =
         Renewal::ReadAndWrite,
     ));
 const MEAN: Spec<Aggregating<Mean, u64>> = Aggregating::named("mean");
+/// Associative, and not the same the other way around.
+const COUNTING: Spec<Reducing<i64, u64>> = Reducing::with(
+    "counting",
+    MergeFunction::new("the last that counts", 1, last_that_counts),
+)
+.ttl(ttl(65, Clock::Event, Renewal::ReadAndWrite));
+
+fn last_that_counts(left: i64, right: i64) -> i64 {
+    if right % 3 == 0 { left } else { right }
+}
 
 /// How long items of a state live.
 fn life_of(state: usize, program: Program) -> Option<Life> {
@@ -172,6 +182,7 @@ fn life_of(state: usize, program: Program) -> Option<Life> {
         (8, _) => life(35, Clock::Processing, true),
         (9, _) => life(70, Clock::Event, false),
         (10, _) => life(55, Clock::Event, true),
+        (12, _) => life(65, Clock::Event, true),
         _ => None,
     }
 }
@@ -205,6 +216,7 @@ pub struct Handles {
     max: State<Reducing<i64, u64>>,
     longest: State<Reducing<String, u64>>,
     mean: State<Aggregating<Mean, u64>>,
+    counting: State<Reducing<i64, u64>>,
     idle: [Timers<()>; 2],
     window: [Timers<u64>; 2],
 }
@@ -263,6 +275,7 @@ impl Handles {
             max: engine.state(MAX)?,
             longest: engine.state(LONGEST)?,
             mean: engine.state(MEAN)?,
+            counting: engine.state(COUNTING)?,
             idle: [engine.timers("idle")?, engine.processing_timers("tick")?],
             window: [engine.timers("window")?, engine.processing_timers("pulse")?],
         })
@@ -328,6 +341,7 @@ impl Handles {
             (8, _) => engine.keys::<K, _>(&self.min, |key, ()| look(key, 0)),
             (9, _) => engine.keys::<K, _>(&self.max, look),
             (10, _) => engine.keys::<K, _>(&self.longest, look),
+            (12, _) => engine.keys::<K, _>(&self.counting, look),
             _ => engine.keys::<K, _>(&self.mean, look),
         }
     }
@@ -361,6 +375,7 @@ pub fn apply(keyed: &mut Keyed<'_>, handles: &Handles, operation: Operation) -> 
             (9, _) => return join(keyed, &handles.max, operation),
             (10, _) => return join(keyed, &handles.longest, operation),
             (11, _) => return join(keyed, &handles.mean, operation),
+            (12, _) => return join(keyed, &handles.counting, operation),
             _ => {}
         }
     }
@@ -379,6 +394,7 @@ pub fn apply(keyed: &mut Keyed<'_>, handles: &Handles, operation: Operation) -> 
         (8, _) => on_reducing(keyed, &handles.min, operation),
         (9, _) => on_reducing(&mut keyed.namespace(&namespace), &handles.max, operation),
         (10, _) => on_reducing(&mut keyed.namespace(&namespace), &handles.longest, operation),
+        (12, _) => on_reducing(&mut keyed.namespace(&namespace), &handles.counting, operation),
         _ => {
             let mut keyed = keyed.namespace(&namespace);
             match operation.what {
@@ -533,6 +549,7 @@ fn fold(state: usize, left: Item, right: Item) -> Item {
     let number = match state {
         7 | 11 => left.number + right.number,
         8 => left.number.min(right.number),
+        12 => last_that_counts(left.number, right.number),
         _ => left.number.max(right.number),
     };
     Item { number, more: left.more + right.more, ..right }
