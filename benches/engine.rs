@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use bedload::{Engine, List, Map, Spec, Start, Timers, Value};
+use bedload::{Engine, List, Map, MergeFunction, Reducing, Spec, Start, Timers, Value};
 use bedload_lsm::{Env, Slot, Store};
 use benches::{OperatorKeys, point_key, spread};
 use criterion::{Criterion, Throughput, criterion_group};
@@ -14,6 +14,9 @@ use tempfile::TempDir;
 const KEYS: u64 = 100_000;
 const VALUE: Spec<Value<[f64; 4]>> = Value::named("value");
 const LIST: Spec<List<u64>> = List::named("list");
+const SUM: Spec<Reducing<i64>> = Reducing::sum("sum");
+const BY: Spec<Reducing<i64>> = Reducing::by("by", i64::wrapping_add);
+const WITH: Spec<Reducing<i64>> = Reducing::with("with", MergeFunction::new("sum", 1, i64::wrapping_add));
 const MAP: Spec<Map<u64, u64>> = Map::named("map");
 
 /// Version and four numbers, as the typed value has them.
@@ -86,6 +89,18 @@ fn states(criterion: &mut Criterion) {
             key.add(&list, number).expect("memory has room");
         });
     });
+    for (name, spec) in
+        [("add to a sum of the store", SUM), ("add by reading and writing", BY), ("add by a merge function", WITH)]
+    {
+        let state = engine.state(spec).expect("new");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                number += 1;
+                let mut key = engine.with_key(&(spread(number) % KEYS)).expect("all keys are here");
+                key.add(&state, 1).expect("memory has room");
+            });
+        });
+    }
     for number in 0..1_000_000 {
         let mut key = engine.with_key(&(number % KEYS)).expect("all keys are here");
         key.insert(&map, &(number / KEYS), &number).expect("memory has room");

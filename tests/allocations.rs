@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bedload::{Engine, List, Map, Reducing, Residence, Spec, Start, Value};
+use bedload::{Engine, List, Map, MergeFunction, Reducing, Residence, Spec, Start, Value};
 use bedload_lsm::fs::{Fs, MemoryFs};
 use bedload_lsm::{Env, Store, Tuning};
 
@@ -65,9 +65,12 @@ fn check_states(residence: Residence) {
     const LIST: Spec<List<u64, u64>> = List::named("list");
     const MAP: Spec<Map<u64, u64>> = Map::named("map");
     const SUM: Spec<Reducing<i64>> = Reducing::sum("sum");
+    const GREATEST: Spec<Reducing<u64>> =
+        Reducing::with("greatest", MergeFunction::new("the greater one", 1, u64::max));
     let mut engine = open_engine(residence);
     let (value, list) = (engine.state(VALUE).expect("memory has room"), engine.state(LIST).expect("memory has room"));
     let (map, sum) = (engine.state(MAP).expect("memory has room"), engine.state(SUM).expect("memory has room"));
+    let greatest = engine.state(GREATEST).expect("memory has room");
     let idle = engine.timers::<u64>("idle").expect("memory has room");
     let is_disk = residence == Residence::Disk;
     let mut round = |name: &str, most: u64, work: &mut dyn FnMut(&mut Engine, u64)| {
@@ -113,6 +116,9 @@ fn check_states(residence: Residence) {
     });
     round("add to a sum", if is_disk { 0 } else { u64::from(ENTRIES) }, &mut |engine, number| {
         engine.with_key(&(number % 1_000)).expect("memory has room").add(&sum, number as i64).expect("memory has room");
+    });
+    round("add by a merge function", if is_disk { 0 } else { 2 * u64::from(ENTRIES) }, &mut |engine, number| {
+        engine.with_key(&(number % 1_000)).expect("memory has room").add(&greatest, number).expect("memory has room");
     });
     let mut now = 0;
     round("set and fire a timer", if is_disk { 2_000 } else { u64::MAX }, &mut |engine, number| {

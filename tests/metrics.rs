@@ -14,7 +14,9 @@ fn documented() -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
     let rows = include_str!("../engine/src/guide.md")
         .lines()
         .filter(|line| line.starts_with("| `bedload_") || line.starts_with("| | | |"));
-    let cell = |row: &'static str, at: usize| row.split('|').nth(at).map(|cell| cell.trim().trim_matches('`')).unwrap();
+    let cell = |row: &'static str, at: usize| {
+        row.split('|').nth(at).map(|cell| cell.trim().trim_matches('`')).expect("a row has five cells")
+    };
     let names = rows.clone().map(|row| cell(row, 1)).filter(|name| !name.is_empty()).collect();
     (names, rows.map(|row| cell(row, 4)).collect())
 }
