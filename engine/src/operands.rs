@@ -10,9 +10,9 @@ use crate::seeded::{Bug, is_seeded};
 use crate::spec::{Reducer, Spec, StateKind};
 use crate::state_key::{framed, unframe};
 
-/// Longer lists are joined at their seam alone. They are rare, for the function makes one of two as soon as they meet; but one that
-/// refuses would be asked about the whole list at each write.
-const JOINED_WHOLE_MAX: usize = 16;
+/// How often a function may refuse before the rest of a list is left as it is, but for its seam: else it would be asked about all that it
+/// has refused at each write. What it takes makes the list shorter, once and for all.
+const REFUSALS_MAX: usize = 4;
 
 /// Makes the function of a declaration known to a store.
 pub(crate) fn register<S: StateKind + 'static>(functions: &Arc<Functions>, spec: &Spec<S>) {
@@ -69,15 +69,16 @@ fn join_lists<S: StateKind>(
     for operand in frames(newer) {
         operands.push(operand?);
     }
-    let is_short = operands.len() <= JOINED_WHOLE_MAX;
+    let mut refusals = 0;
     let (mut pending, mut joined) = (Vec::new(), Vec::new());
     for (at, operand) in operands.into_iter().enumerate() {
-        if at > 0 && (is_short || at == seam) {
+        if at > 0 && (refusals < REFUSALS_MAX || at == seam) {
             joined.clear();
             if join_two(spec, function, &pending, operand, &mut joined).is_ok() {
                 std::mem::swap(&mut pending, &mut joined);
                 continue;
             }
+            refusals += 1;
             refused();
         }
         if at > 0 {
@@ -193,7 +194,7 @@ mod tests {
             fold(&list(&older), &list(&newer), &mut out);
             let found = operands(&SHORT, &out).unwrap();
             prop_assert_eq!(found.concat(), older.concat() + &newer.concat());
-            if older.len() + newer.len() <= JOINED_WHOLE_MAX {
+            if found.len() <= REFUSALS_MAX {
                 for pair in found.windows(2) {
                     prop_assert!(pair[0].len() + pair[1].len() > 6, "{:?} were not joined", pair);
                 }
@@ -209,6 +210,25 @@ mod tests {
                 prop_assert_eq!(out, [older, newer].concat());
             }
         }
+    }
+
+    /// A list grew to hundreds of operands before its function was declared, and was read as a whole for ever.
+    #[test]
+    fn a_long_list_becomes_short_once_its_function_is_known() {
+        let (functions, fold) = fold();
+        let letters: Vec<String> = ('a'..='x').map(String::from).collect();
+        let mut out = Vec::new();
+        fold(&list(&letters), &list(&["".into()]), &mut out);
+        let found = operands(&SHORT, &out).unwrap();
+        assert_eq!(found, ["abcdef", "ghijkl", "mnopqr", "stuvwx"]);
+        assert_eq!(functions.refused(), 3);
+        // One that refuses much is not asked about everything each time.
+        let long: Vec<String> = (0..100).map(|_| "abcdef".to_owned()).collect();
+        let before = functions.refused();
+        out.clear();
+        fold(&list(&long), &list(&["g".into()]), &mut out);
+        assert_eq!(operands(&SHORT, &out).unwrap().len(), 101);
+        assert_eq!(functions.refused() - before, 1 + REFUSALS_MAX as u64);
     }
 
     #[test]
