@@ -32,11 +32,13 @@ pub struct Postcard;
 impl<T: Serialize + DeserializeOwned> Codec<T> for Postcard {
     const NAME: &'static str = "postcard";
 
+    #[inline]
     fn encode(value: &T, out: &mut Vec<u8>) -> Result<()> {
         postcard::serialize_with_flavor(value, Tail(out))
             .map_err(|cause| fix(format!("a value cannot be written: {cause}")))
     }
 
+    #[inline]
     fn decode(bytes: &[u8]) -> Result<T> {
         let damaged = |what: String| {
             Error::new(
@@ -55,16 +57,19 @@ struct Tail<'a>(&'a mut Vec<u8>);
 impl postcard::ser_flavors::Flavor for Tail<'_> {
     type Output = ();
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.0.extend_from_slice(bytes);
         Ok(())
     }
 
+    #[inline]
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
     }

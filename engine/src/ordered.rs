@@ -76,10 +76,12 @@ macro_rules! unsigned {
                 stringify!($type).into()
             }
 
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_be_bytes());
             }
 
+            #[inline]
             fn decode(bytes: &mut &[u8]) -> Result<$type> {
                 Ok($type::from_be_bytes(*take(bytes, stringify!($type))?))
             }
@@ -96,10 +98,12 @@ macro_rules! signed {
                 stringify!($type).into()
             }
 
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&(*self as $unsigned ^ (1 << ($unsigned::BITS - 1))).to_be_bytes());
             }
 
+            #[inline]
             fn decode(bytes: &mut &[u8]) -> Result<$type> {
                 let turned = $unsigned::from_be_bytes(*take(bytes, stringify!($type))?);
                 Ok((turned ^ (1 << ($unsigned::BITS - 1))) as $type)

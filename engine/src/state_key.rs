@@ -85,16 +85,22 @@ fn clock_of(byte: u8) -> Option<Clock> {
 }
 
 /// Appends a length and the bytes that `write` appends.
+#[inline]
 pub(crate) fn framed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.push(0);
     write(out);
-    let mut length = out.len() - at - 1;
+    let length = out.len() - at - 1;
     if length < 0x80 {
         out[at] = length as u8;
-        return;
+    } else {
+        widen_frame(out, at, length);
     }
-    // Rare: the length takes more than the byte that was left for it.
+}
+
+/// Rare: the length takes more than the byte that was left for it.
+#[cold]
+fn widen_frame(out: &mut Vec<u8>, at: usize, mut length: usize) {
     let mut digits = Vec::new();
     loop {
         let digit = (length & 0x7f) as u8;
