@@ -65,6 +65,9 @@ pub struct Expiry {
 pub struct Clocks([u64; CLOCKS_MAX]);
 
 impl Clocks {
+    /// All at zero, for readers by whose clocks nothing has ended.
+    pub const BEFORE_ALL: Clocks = Clocks([0; CLOCKS_MAX]);
+
     /// The reading of one clock; zero for a domain that does not exist.
     #[inline]
     pub fn now(&self, clock: ClockId) -> u64 {

@@ -3,6 +3,7 @@
 //! Memtables that are flushed together are merged on the way: of each key only what remains is written. Sorting happens here,
 //! on a worker. A flush that fails leaves its memtables in memory, removes its file, and is tried again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::hash32;
@@ -82,7 +83,7 @@ fn write_tables(writer: &mut RunWriter, tables: &[Arc<SealedTable>], rules: &dyn
         }
         return Ok(());
     }
-    let mut merge = Merge::new(tables.iter().rev().map(sealed_source).collect(), rules, KeyRange::all());
+    let mut merge = Merge::new(tables.iter().rev().map(sealed_source).collect(), rules, Cow::Owned(KeyRange::all()));
     merge.seek_first()?;
     while let Some(key) = merge.key() {
         writer.add(key, hash32(key), merge.entry()?)?;

@@ -11,6 +11,7 @@
 //! hidden older ones, range tombstones have hidden entries of *older* sources, and operands were folded. What has expired is
 //! not its business: expired entries are shown like any other.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use crate::entry::{Clocks, Entry, Kind};
@@ -67,7 +68,7 @@ pub(crate) struct Merge<'a, C> {
     rules: &'a dyn Rules,
     direction: Direction,
     /// Keys outside are not shown.
-    range: KeyRange,
+    range: Cow<'a, KeyRange>,
     /// How many leading bytes its start and end share: all keys inside start with these.
     shared: usize,
     /// The end's first bytes behind the shared ones; the largest number when there is no end.
@@ -98,7 +99,7 @@ enum Shown {
 
 impl<'a, C: Cursor> Merge<'a, C> {
     /// A merge of the keys of a range. It stands nowhere.
-    pub fn new(sources: Vec<Source<'a, C>>, rules: &'a dyn Rules, range: KeyRange) -> Merge<'a, C> {
+    pub fn new(sources: Vec<Source<'a, C>>, rules: &'a dyn Rules, range: Cow<'a, KeyRange>) -> Merge<'a, C> {
         let ranged = sources.iter().any(|source| !source.ranges.is_empty());
         let shared = range.end.as_ref().map_or(0, |end| shared_prefix(&range.start, end));
         Merge {

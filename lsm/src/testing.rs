@@ -3,6 +3,7 @@
 
 mod parts;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,9 +64,9 @@ pub fn read_run(bytes: Vec<u8>, mapped: bool) -> Result<usize> {
     while cursor.key().is_some() {
         cursor.prev()?;
     }
-    run.stats_in(&KeyRange::all());
+    run.stats_in(&Cow::Owned(KeyRange::all()));
     run.all_expired(&KeyRange::all(), &Clocks::default());
-    run.boundaries(&KeyRange::all());
+    run.boundaries(&Cow::Owned(KeyRange::all()));
     run.verify()?;
     Ok(count)
 }
@@ -106,7 +107,7 @@ pub fn merge_run(bytes: Vec<u8>, older: Option<Vec<u8>>, how: Merging) -> Result
     let sources = runs.iter().flatten().map(|run| iter::Source { cursor: run.sweep(), ranges: run.ranges() });
     let sink = Sink::default();
     let mut writer = sample_writer(&sink, codec, MERGED);
-    let mut merge = Merge::new(sources.collect(), &Appending, KeyRange::all());
+    let mut merge = Merge::new(sources.collect(), &Appending, Cow::Owned(KeyRange::all()));
     merge.seek_first()?;
     while let Some(key) = merge.key() {
         let lone = merge.lone_source().filter(|_| copies);

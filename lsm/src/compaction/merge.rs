@@ -1,5 +1,6 @@
 //! Writes the run that takes the place of an area's slices.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{Compaction, inputs};
@@ -88,7 +89,7 @@ impl TilePart<'_> {
     /// Writes the entries that remain; false when the merge is to give up.
     fn write(&self, writer: &mut RunWriter, progress: &mut Progress<'_, '_>) -> Result<bool> {
         let rules = progress.compaction.rules;
-        let mut merge = Merge::new(self.inputs.iter().map(source_of).collect(), rules, self.range.clone());
+        let mut merge = Merge::new(self.inputs.iter().map(source_of).collect(), rules, Cow::Borrowed(&self.range));
         merge.seek_first()?;
         while let Some(key) = merge.key() {
             if let Some(block) = self.block_to_copy(&merge)? {

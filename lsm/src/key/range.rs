@@ -30,7 +30,23 @@ impl KeyRange {
 
     /// Every key that starts with `prefix`.
     pub fn prefix(prefix: &[u8]) -> KeyRange {
-        KeyRange { start: prefix.to_vec(), end: successor(prefix) }
+        let mut range = KeyRange::default();
+        range.set_prefix(prefix);
+        range
+    }
+
+    /// Makes it the range of every key that starts with `prefix`, in the memory that it has.
+    pub fn set_prefix(&mut self, prefix: &[u8]) {
+        self.start.clear();
+        self.start.extend_from_slice(prefix);
+        let Some(last) = prefix.iter().rposition(|byte| *byte != 0xff) else {
+            self.end = None;
+            return;
+        };
+        let end = self.end.get_or_insert_default();
+        end.clear();
+        end.extend_from_slice(&prefix[..=last]);
+        end[last] += 1;
     }
 
     /// The one key.
@@ -81,16 +97,16 @@ impl KeyRange {
         let shared = shared_prefix(&self.start, end);
         // [ab, ac) holds only keys that start with `ab`, though its bounds share just `a`.
         let longer = &self.start[..self.start.len().min(shared + 1)];
-        if longer.len() > shared && successor(longer).as_ref() == Some(end) { longer } else { &self.start[..shared] }
+        if longer.len() > shared && is_successor(longer, end) { longer } else { &self.start[..shared] }
     }
 }
 
-/// The first key behind all keys that start with `prefix`; `None` when there is none.
-fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
-    let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
-    let mut end = prefix[..=last].to_vec();
-    end[last] += 1;
-    Some(end)
+/// Whether `end` is the first key behind all keys that start with `prefix`.
+fn is_successor(prefix: &[u8], end: &[u8]) -> bool {
+    prefix
+        .iter()
+        .rposition(|byte| *byte != 0xff)
+        .is_some_and(|last| end.len() == last + 1 && end[..last] == prefix[..last] && end[last] == prefix[last] + 1)
 }
 
 impl fmt::Debug for KeyRange {

@@ -53,6 +53,8 @@ pub(crate) struct Memtable {
     ranges: RangeSet,
     /// The key of a record that moves.
     moved_key: Vec<u8>,
+    /// Where records that are removed together are noted.
+    removed: Vec<Offset>,
 }
 
 impl Memtable {
@@ -67,6 +69,7 @@ impl Memtable {
             points: OnceLock::new(),
             ranges: RangeSet::default(),
             moved_key: Vec::new(),
+            removed: Vec::new(),
         }
     }
 
@@ -254,7 +257,7 @@ impl Memtable {
     /// Removes all entries of `range` that an ordered index knows.
     pub fn remove_range(&mut self, range: &KeyRange) {
         let (arena, index, queued) = (&self.arena, &mut self.index, &mut self.queued);
-        let mut removed = Vec::new();
+        let mut removed = std::mem::take(&mut self.removed);
         let mut forget = |offset| {
             if arena.is_queued(offset) {
                 *queued -= 1;
@@ -267,7 +270,8 @@ impl Memtable {
         if let Some(points) = self.points.get_mut() {
             points.remove_range(arena, range, &mut forget);
         }
-        removed.into_iter().for_each(|offset| self.arena.bury(offset));
+        removed.drain(..).for_each(|offset| self.arena.bury(offset));
+        self.removed = removed;
     }
 
     /// Adds a range tombstone. It hides what is older than this memtable; nothing in here may lie inside.

@@ -16,20 +16,27 @@ impl Store {
     /// # Errors
     /// As [`Store::put`]; `Fix` when a bound is longer than any key and its follower.
     pub fn delete_range(&mut self, range: impl Into<KeyRange>) -> Result<()> {
-        let range = range.into();
-        check_bounds(&range)?;
+        self.delete_range_of(&range.into())
+    }
+
+    /// As [`Store::delete_range`], of a range that is lent: for who deletes many ranges from the memory of one.
+    ///
+    /// # Errors
+    /// As [`Store::delete_range`].
+    pub fn delete_range_of(&mut self, range: &KeyRange) -> Result<()> {
+        check_bounds(range)?;
         if range.is_empty() {
             return Ok(());
         }
         self.prepare(0)?;
-        let (scanned_only, prefix) = scan_hints(&*self.core.shape, &range);
+        let (scanned_only, prefix_bytes) = scan_hints(&*self.core.shape, range);
         if !scanned_only && self.active.has_unordered_points() {
             // Ordering the point keys to find those inside costs more than a seal does.
             self.seal_active(false)?;
         }
-        self.active.remove_range(&range);
-        if self.snapshot.may_overlap(&range, prefix.as_deref()) {
-            self.active.add_range(range);
+        self.active.remove_range(range);
+        if self.snapshot.may_overlap(range, prefix_bytes.map(|bytes| &range.start[..bytes])) {
+            self.active.add_range(range.clone());
         }
         Ok(())
     }

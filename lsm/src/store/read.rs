@@ -1,7 +1,10 @@
 //! Reads of the writer itself: the active memtable, then the snapshot.
 
+use std::borrow::Cow;
+
 use super::Store;
 use crate::codec::hash32;
+use crate::entry::Clocks;
 use crate::error::Result;
 use crate::key::KeyRange;
 use crate::view::{Scan, ScanParts, Search, Seen, ValueRef, scan_hints};
@@ -16,13 +19,35 @@ impl Store {
     /// `Damaged` when a run is, `Fix` when the merge rules do not fit what is stored.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Result<Option<ValueRef<'_>>> {
-        Ok(self.search(hash32(key), key)?.map(|seen| seen.value))
+        self.get_by(key, &self.clocks)
     }
 
-    /// What [`Store::get`] finds, with its expiry.
+    /// As [`Store::get`], for a reader whose clocks these are. Earlier ones than the store's show what has ended since, for as long
+    /// as its bytes are there: until a merge drops it, or something is written in its place.
+    ///
+    /// ```
+    /// use bedload_lsm::{ClockId, Clocks, Expiry, Store};
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// let mut store = Store::options().open(directory.path())?;
+    /// store.put_until(b"session", b"open", Expiry { clock: ClockId(0), at: 1_000 })?;
+    /// store.set_clock(ClockId(0), 1_000)?;
+    /// assert!(store.get(b"session")?.is_none());
+    /// assert!(store.get_by(b"session", &Clocks::default())?.is_some());
+    /// # Ok::<(), bedload_lsm::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Store::get`].
     #[inline]
-    pub(super) fn search(&self, hash: u32, key: &[u8]) -> Result<Option<Seen<'_>>> {
-        let mut search = Search::new(&*self.core.rules, &self.clocks);
+    pub fn get_by<'a>(&'a self, key: &[u8], clocks: &'a Clocks) -> Result<Option<ValueRef<'a>>> {
+        Ok(self.search(hash32(key), key, clocks)?.map(|seen| seen.value))
+    }
+
+    /// What [`Store::get_by`] finds, with its expiry.
+    #[inline]
+    pub(super) fn search<'a>(&'a self, hash: u32, key: &[u8], clocks: &'a Clocks) -> Result<Option<Seen<'a>>> {
+        let mut search = Search::new(&*self.core.rules, clocks);
         if let Some(entry) = self.active.get(hash, key)
             && search.meet_borrowed(key, entry)?
         {
@@ -55,7 +80,7 @@ impl Store {
                 self.snapshot.read_ahead(*hash, key.as_ref());
             }
         }
-        let value = |(key, hash): (&K, u32)| Ok(self.search(hash, key.as_ref())?.map(|seen| seen.value));
+        let value = |(key, hash): (&K, u32)| Ok(self.search(hash, key.as_ref(), &self.clocks)?.map(|seen| seen.value));
         keys.iter().zip(hashes).map(value).collect()
     }
 
@@ -67,17 +92,28 @@ impl Store {
     /// # Errors
     /// None yet; errors come with the entries.
     pub fn scan(&self, range: impl Into<KeyRange>) -> Result<Scan<'_>> {
-        let range = range.into();
-        let (scanned_only, prefix) = scan_hints(&*self.core.shape, &range);
+        Ok(self.scan_within(Cow::Owned(range.into()), &self.clocks))
+    }
+
+    /// As [`Store::scan`], for a reader whose clocks these are: see [`Store::get_by`].
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    pub fn scan_by<'a>(&'a self, range: &'a KeyRange, clocks: &'a Clocks) -> Result<Scan<'a>> {
+        Ok(self.scan_within(Cow::Borrowed(range), clocks))
+    }
+
+    pub(super) fn scan_within<'a>(&'a self, range: Cow<'a, KeyRange>, clocks: &'a Clocks) -> Scan<'a> {
+        let (scanned_only, prefix_bytes) = scan_hints(&*self.core.shape, &range);
         let parts = ScanParts {
             snapshot: &self.snapshot,
             active: Some(&self.active),
             rules: &*self.core.rules,
-            clocks: &self.clocks,
+            clocks,
             scanned_only,
-            prefix,
+            prefix_bytes,
         };
-        Ok(Scan::new(range, parts))
+        Scan::new(range, parts)
     }
 
     /// The entries whose keys start with `prefix`, in order. Runs whose filters know that they do not hold it are left out.

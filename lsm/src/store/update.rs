@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use super::Store;
 use super::write::check_lengths;
 use crate::codec::hash32;
-use crate::entry::{Entry, Expiry, Kind};
+use crate::entry::{Clocks, Entry, Expiry, Kind};
 use crate::error::Result;
 use crate::memtable::{Memtable, Place};
 use crate::view::Search;
@@ -140,13 +140,36 @@ impl Store {
     ///
     /// # Panics
     /// When `change` does. The value may be half-written then, so the store refuses all further writes.
+    #[inline]
     pub fn update<T>(&mut self, key: &[u8], change: impl FnOnce(&mut Slot<'_>) -> T) -> Result<T> {
+        self.update_seen(key, None, change)
+    }
+
+    /// As [`Store::update`], for a reader whose clocks these are: see [`Store::get_by`]. What has ended keeps its end, unless
+    /// [`Slot::set_expiry`] changes it.
+    ///
+    /// # Errors
+    /// As [`Store::update`].
+    ///
+    /// # Panics
+    /// As [`Store::update`].
+    pub fn update_by<T>(&mut self, key: &[u8], clocks: &Clocks, change: impl FnOnce(&mut Slot<'_>) -> T) -> Result<T> {
+        self.update_seen(key, Some(clocks), change)
+    }
+
+    /// With the clocks of the reader, or the store's.
+    fn update_seen<T>(
+        &mut self,
+        key: &[u8],
+        clocks: Option<&Clocks>,
+        change: impl FnOnce(&mut Slot<'_>) -> T,
+    ) -> Result<T> {
         check_lengths(key, 0)?;
         self.prepare(0)?;
         let hash = hash32(key);
         let mut staged = std::mem::take(&mut self.scratch);
         let mine = self.active.find(hash, key);
-        let offered = self.offer(mine, hash, key, &mut staged, change);
+        let offered = self.offer(mine, (hash, key), clocks, &mut staged, change);
         let result = offered.and_then(|(result, change, expiry)| {
             match change {
                 Change::None => {}
@@ -164,23 +187,24 @@ impl Store {
     fn offer<T>(
         &mut self,
         mine: Option<Place>,
-        hash: u32,
-        key: &[u8],
+        (hash, key): (u32, &[u8]),
+        clocks: Option<&Clocks>,
         staged: &mut Vec<u8>,
         change: impl FnOnce(&mut Slot<'_>) -> T,
     ) -> Result<(T, Change, Option<Expiry>)> {
+        let clocks = clocks.unwrap_or(&self.clocks);
         let mine = mine.map(|place| (place, self.active.entry_at(place)));
         let older;
         let (now, expiry) = match mine {
-            Some((_, entry)) if entry.kind == Kind::Tombstone || entry.expired(&self.clocks) => (Now::Absent, None),
+            Some((_, entry)) if entry.kind == Kind::Tombstone || entry.expired(clocks) => (Now::Absent, None),
             Some((place, entry)) if entry.kind == Kind::Value => {
                 let expiry = entry.expiry;
                 (Now::Mine(self.active.value_mut(place)), expiry)
             }
             _ => {
                 older = match mine {
-                    Some(_) => self.search(hash, key)?,
-                    None => self.search_older(hash, key, Search::new(&*self.core.rules, &self.clocks))?,
+                    Some(_) => self.search(hash, key, clocks)?,
+                    None => self.search_older(hash, key, Search::new(&*self.core.rules, clocks))?,
                 };
                 match &older {
                     Some(found) => (Now::Older(&found.value), found.expiry),

@@ -11,6 +11,7 @@ pub(crate) use scan::ScanParts;
 pub(crate) use snapshot::{SealedTable, Search, Seen, Snapshot};
 pub use value::ValueRef;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::codec::hash32;
@@ -59,16 +60,16 @@ impl View {
     /// The entries of a range, in order. The first scan of a view that meets point keys sorts its memtables.
     pub fn scan(&self, range: impl Into<KeyRange>) -> Scan<'_> {
         let range = range.into();
-        let (scanned_only, prefix) = scan_hints(&*self.shape, &range);
+        let (scanned_only, prefix_bytes) = scan_hints(&*self.shape, &range);
         let parts = ScanParts {
             snapshot: &self.snapshot,
             active: None,
             rules: &*self.rules,
             clocks: &self.snapshot.clocks,
             scanned_only,
-            prefix,
+            prefix_bytes,
         };
-        Scan::new(range, parts)
+        Scan::new(Cow::Owned(range), parts)
     }
 
     /// The entries whose keys start with `prefix`, in order.
@@ -82,11 +83,11 @@ impl View {
     }
 }
 
-/// Whether only scanned keys can be inside `range`, and the whole scan prefix that they share.
-pub(crate) fn scan_hints(shape: &dyn KeyShape, range: &KeyRange) -> (bool, Option<Vec<u8>>) {
+/// Whether only scanned keys can be inside `range`, and how many bytes of its start are the whole scan prefix that they share.
+pub(crate) fn scan_hints(shape: &dyn KeyShape, range: &KeyRange) -> (bool, Option<usize>) {
     let common = range.common_prefix();
     match shape.scan_prefix_bytes(common) {
-        Some(bytes) if bytes <= common.len() => (true, (bytes > 0).then(|| common[..bytes].to_vec())),
+        Some(bytes) if bytes <= common.len() => (true, (bytes > 0).then_some(bytes)),
         _ => (false, None),
     }
 }

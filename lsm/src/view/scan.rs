@@ -1,5 +1,7 @@
 //! Ordered reads: tile after tile, each a merge of the memtables and the tile's slices.
 
+use std::borrow::Cow;
+
 use super::snapshot::Snapshot;
 use crate::entry::{Clocks, Entry, Kind};
 use crate::error::Result;
@@ -88,12 +90,14 @@ pub struct Scan<'a> {
     active: Option<&'a Memtable>,
     rules: &'a dyn Rules,
     clocks: &'a Clocks,
-    range: KeyRange,
+    range: Cow<'a, KeyRange>,
     /// Only scanned keys can be inside: indexes of point keys need not be looked at.
     scanned_only: bool,
-    /// A whole scan prefix that all keys of the range share: runs without it are left out.
-    prefix: Option<Vec<u8>>,
+    /// A whole scan prefix that all keys of the range share, as the length of the start that is it: runs without it are left out.
+    prefix_bytes: Option<usize>,
     direction: Direction,
+    /// Whether one tile has all of the range.
+    is_in_one_tile: bool,
     /// Tiles not yet begun.
     tiles: std::ops::Range<usize>,
     merge: Option<Merge<'a, AnyCursor<'a>>>,
@@ -109,12 +113,12 @@ pub(crate) struct ScanParts<'a> {
     pub rules: &'a dyn Rules,
     pub clocks: &'a Clocks,
     pub scanned_only: bool,
-    pub prefix: Option<Vec<u8>>,
+    pub prefix_bytes: Option<usize>,
 }
 
 impl<'a> Scan<'a> {
-    pub(crate) fn new(range: KeyRange, parts: ScanParts<'a>) -> Scan<'a> {
-        let ScanParts { snapshot, active, rules, clocks, scanned_only, prefix } = parts;
+    pub(crate) fn new(range: Cow<'a, KeyRange>, parts: ScanParts<'a>) -> Scan<'a> {
+        let ScanParts { snapshot, active, rules, clocks, scanned_only, prefix_bytes } = parts;
         let tiles = snapshot.version.tiles_in(&range);
         let direction = Direction::Forward;
         let merge = None;
@@ -125,8 +129,9 @@ impl<'a> Scan<'a> {
             clocks,
             range,
             scanned_only,
-            prefix,
+            prefix_bytes,
             direction,
+            is_in_one_tile: tiles.len() == 1,
             tiles,
             merge,
             lent: false,
@@ -189,7 +194,10 @@ impl<'a> Scan<'a> {
             Direction::Backward => self.tiles.next_back(),
         }
         .expect("the caller saw a tile");
-        let range = self.range.intersect(&self.snapshot.version.range_of(tile));
+        let range = match &self.range {
+            Cow::Borrowed(range) if self.is_in_one_tile => Cow::Borrowed(*range),
+            range => Cow::Owned(range.intersect(&self.snapshot.version.range_of(tile))),
+        };
         let mut merge = Merge::new(self.sources(tile), self.rules, range);
         match self.direction {
             Direction::Forward => merge.seek_first()?,
@@ -215,7 +223,8 @@ impl<'a> Scan<'a> {
         for slice in slices {
             let run = &slice.run;
             // Without the prefix it holds no entry of the range, but its range tombstones may reach into it.
-            let holds = self.prefix.as_deref().is_none_or(|prefix| run.may_contain_prefix(prefix));
+            let holds =
+                self.prefix_bytes.is_none_or(|prefix_bytes| run.may_contain_prefix(&self.range.start[..prefix_bytes]));
             if holds || !run.ranges().is_empty() {
                 sources.push(Source { cursor: AnyCursor::Run(run.cursor()), ranges: run.ranges() });
             }
