@@ -114,6 +114,16 @@ fn check_states(residence: Residence) {
                 .is_some()
         );
     });
+    // Two for each merge of sources that reads some entries ahead: one for the sources, one for their order.
+    round("walk over a map", if is_disk { 4 * u64::from(ENTRIES) } else { u64::MAX }, &mut |engine, number| {
+        let mut key = engine.with_key(&(number % 100)).expect("memory has room");
+        let mut entries = key.entries(&map);
+        let mut count = 0;
+        while entries.next().expect("memory has room").is_some() {
+            count += 1;
+        }
+        assert!(count > 0);
+    });
     round("add to a sum", if is_disk { 0 } else { u64::from(ENTRIES) }, &mut |engine, number| {
         engine.with_key(&(number % 1_000)).expect("memory has room").add(&sum, number as i64).expect("memory has room");
     });
@@ -121,7 +131,8 @@ fn check_states(residence: Residence) {
         engine.with_key(&(number % 1_000)).expect("memory has room").add(&greatest, number).expect("memory has room");
     });
     let mut now = 0;
-    round("set and fire a timer", if is_disk { 2_000 } else { u64::MAX }, &mut |engine, number| {
+    // Two for each scan that reads some hundred timers, and what an advance has for each of the queue's parts.
+    round("set and fire a timer", if is_disk { 400 } else { u64::MAX }, &mut |engine, number| {
         engine
             .with_key(&(number % 1_000))
             .expect("memory has room")

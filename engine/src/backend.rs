@@ -1,9 +1,10 @@
 //! Where the state lies: in a store, or in memory. What both offer is bytes under keys.
 
-use bedload_lsm::{ClockId, Clocks, Cursor, Expiry, KeyRange, Store};
+use bedload_lsm::{ClockId, Clocks, Cursor, Expiry, KeyRange, Slot, Store};
 
 use crate::error::Result;
 use crate::heap::Heap;
+use crate::ttl::Visibility;
 
 /// Where the state lies.
 pub(crate) enum Backend {
@@ -36,27 +37,60 @@ pub(crate) enum Place {
     },
 }
 
+impl Default for Place {
+    fn default() -> Place {
+        Place::Lsm(Cursor::default())
+    }
+}
+
+/// The clocks of a reader for whom nothing has ended.
+static BEFORE_ALL: Clocks = Clocks::BEFORE_ALL;
+
+/// A reader's clocks.
+fn clocks_of(store: &Store, visibility: Visibility) -> &Clocks {
+    match visibility {
+        Visibility::Living => store.clocks(),
+        Visibility::UntilCleaned => &BEFORE_ALL,
+    }
+}
+
 impl Backend {
-    /// Looks at the value of `key`.
+    /// Looks at the value of `key`. What has ended is gone from a heap, whatever the visibility.
     #[inline]
-    pub fn read<T>(&self, key: &[u8], look: impl FnOnce(Option<&[u8]>) -> Result<T>) -> Result<T> {
+    pub fn read<T>(
+        &self,
+        key: &[u8],
+        visibility: Visibility,
+        look: impl FnOnce(Option<&[u8]>) -> Result<T>,
+    ) -> Result<T> {
         match self {
-            Backend::Lsm(store) => look(store.get(key)?.as_deref()),
+            Backend::Lsm(store) => look(store.get_by(key, clocks_of(store, visibility))?.as_deref()),
             Backend::Heap(heap) => look(heap.get(key).map(|kept| &kept.bytes[..])),
         }
     }
 
-    /// Looks at the value of `key`; one that is there ends at `renewed` then, if given.
+    /// Looks at the value of `key`; one that lives ends at `renewed` then, if given.
     #[inline]
     pub fn read_and_renew<T>(
         &mut self,
         key: &[u8],
         buffer: &mut Vec<u8>,
         renewed: Option<Expiry>,
+        visibility: Visibility,
         look: impl FnOnce(Option<&[u8]>) -> Result<T>,
     ) -> Result<T> {
-        let Some(renewed) = renewed else { return self.read(key, look) };
-        self.update(key, buffer, |bytes, out| {
+        let Some(renewed) = renewed else { return self.read(key, visibility, look) };
+        if let (Backend::Lsm(store), Visibility::UntilCleaned) = (&mut *self, visibility) {
+            let clocks = *store.clocks();
+            return store.update_by(key, &BEFORE_ALL, |slot| {
+                let result = look(slot.value())?;
+                if slot.expiry().is_none_or(|expiry| !clocks.expired(expiry)) {
+                    slot.set_expiry(Some(renewed));
+                }
+                Ok(result)
+            })?;
+        }
+        self.update(key, buffer, Visibility::Living, |bytes, out| {
             let result = look(bytes)?;
             let Some(bytes) = bytes else { return Ok((Change::Keep, result)) };
             out.extend_from_slice(bytes);
@@ -81,23 +115,30 @@ impl Backend {
         &mut self,
         key: &[u8],
         buffer: &mut Vec<u8>,
+        visibility: Visibility,
         change: impl FnOnce(Option<&[u8]>, &mut Vec<u8>) -> Result<(Change, T)>,
     ) -> Result<T> {
         buffer.clear();
         match self {
-            Backend::Lsm(store) => store.update(key, |slot| {
-                let (change, result) = change(slot.value(), buffer)?;
-                match change {
-                    Change::Keep => {}
-                    Change::Write(expiry) => {
-                        slot.put(buffer);
-                        slot.set_expiry(expiry);
+            Backend::Lsm(store) => {
+                let apply = |slot: &mut Slot<'_>| {
+                    let (change, result) = change(slot.value(), buffer)?;
+                    match change {
+                        Change::Keep => {}
+                        Change::Write(expiry) => {
+                            slot.put(buffer);
+                            slot.set_expiry(expiry);
+                        }
+                        Change::Rewrite => slot.put(buffer),
+                        Change::Delete => slot.delete(),
                     }
-                    Change::Rewrite => slot.put(buffer),
-                    Change::Delete => slot.delete(),
+                    Ok(result)
+                };
+                match visibility {
+                    Visibility::Living => store.update(key, apply)?,
+                    Visibility::UntilCleaned => store.update_by(key, &BEFORE_ALL, apply)?,
                 }
-                Ok(result)
-            })?,
+            }
             Backend::Heap(heap) => {
                 let (change, result) = change(heap.get(key).map(|kept| &kept.bytes[..]), buffer)?;
                 match change {
@@ -133,21 +174,26 @@ impl Backend {
         }
     }
 
-    pub fn delete_range(&mut self, range: KeyRange) -> Result<()> {
+    pub fn delete_range(&mut self, range: &KeyRange) -> Result<()> {
         match self {
-            Backend::Lsm(store) => store.delete_range(range),
+            Backend::Lsm(store) => store.delete_range_of(range),
             Backend::Heap(heap) => {
-                heap.delete_range(&range);
+                heap.delete_range(range);
                 Ok(())
             }
         }
     }
 
     /// Shows entries of a range in order, until `look` says that it has seen enough.
-    pub fn scan(&self, range: KeyRange, mut look: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+    pub fn scan(
+        &self,
+        range: &KeyRange,
+        visibility: Visibility,
+        mut look: impl FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
         match self {
             Backend::Lsm(store) => {
-                let mut scan = store.scan(range)?;
+                let mut scan = store.scan_by(range, clocks_of(store, visibility))?;
                 while let Some((key, value)) = scan.next_entry()? {
                     if !look(key, value)? {
                         break;
@@ -155,7 +201,7 @@ impl Backend {
                 }
             }
             Backend::Heap(heap) => {
-                for (key, kept) in heap.range(&range) {
+                for (key, kept) in heap.range(range) {
                     if !look(key, &kept.bytes)? {
                         break;
                     }
@@ -165,11 +211,20 @@ impl Backend {
         Ok(())
     }
 
-    /// A place before the first entry of a range.
-    pub fn place(&self, range: KeyRange) -> Place {
-        match self {
-            Backend::Lsm(store) => Place::Lsm(store.cursor(range)),
-            Backend::Heap(_) => Place::Heap { range, is_at: false, value: Vec::new() },
+    /// Brings a place before the first entry whose key starts with `prefix`; it shows only such entries.
+    pub fn go_to(&self, place: &mut Place, prefix: &[u8], visibility: Visibility) {
+        match (self, place) {
+            (Backend::Lsm(_), Place::Lsm(cursor)) => {
+                let clocks = (visibility == Visibility::UntilCleaned).then_some(&BEFORE_ALL);
+                cursor.restart(prefix, clocks);
+            }
+            (Backend::Lsm(store), place) => {
+                *place = Place::Lsm(store.cursor(KeyRange::all()));
+                self.go_to(place, prefix, visibility);
+            }
+            (Backend::Heap(_), place) => {
+                *place = Place::Heap { range: KeyRange::prefix(prefix), is_at: false, value: Vec::new() };
+            }
         }
     }
 
@@ -208,9 +263,9 @@ impl Backend {
     }
 
     /// The first keys of a range: for walks that write on their way.
-    pub fn some(&self, range: KeyRange, count: usize) -> Result<Vec<Vec<u8>>> {
+    pub fn some(&self, range: &KeyRange, count: usize) -> Result<Vec<Vec<u8>>> {
         let mut keys = Vec::new();
-        self.scan(range, |key, _| {
+        self.scan(range, Visibility::Living, |key, _| {
             keys.push(key.to_vec());
             Ok(keys.len() < count)
         })?;

@@ -55,6 +55,9 @@ pub struct StateInfo {
     /// The function that merges it, once a program has declared the state with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<FunctionInfo>,
+    /// Of a list whose life was made shorter: when the last element ends that was written before, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_until: Option<u64>,
 }
 
 /// What is known of the function that merges a state.
@@ -97,6 +100,7 @@ impl StateInfo {
             oldest_version: spec.version,
             forms: S::forms(),
             ttl: spec.ttl,
+            ends_until: None,
             function: spec
                 .function()
                 .map(|function| FunctionInfo { name: function.name.to_owned(), version: function.version }),
@@ -186,6 +190,12 @@ impl Catalog {
                     known.version = known.version.max(info.version);
                     known.oldest_version = known.oldest_version.min(info.oldest_version);
                     known.join_function(info)?;
+                    known.ends_until = known.ends_until.max(info.ends_until);
+                    // Where one worker had declared another life already and one had not, both are there.
+                    let life_ms = |ttl: &Option<Ttl>| ttl.map(|ttl| ttl.after_ms());
+                    if life_ms(&known.ttl) < life_ms(&info.ttl) {
+                        known.ttl = info.ttl;
+                    }
                 }
                 None => self.states.push(info.clone()),
             }
@@ -198,11 +208,12 @@ impl Catalog {
         Ok(())
     }
 
-    /// Declares a state: what is stored under its name must be readable by it.
+    /// Declares a state: what is stored under its name must be readable by it. `now` reads the clock that it ends by. Gives when the last
+    /// element of a list ends whose life was longer before, or 0.
     ///
     /// # Errors
     /// `Fix` with what does not fit.
-    pub fn declare<S: StateKind>(&mut self, spec: &Spec<S>) -> Result<()> {
+    pub fn declare<S: StateKind>(&mut self, spec: &Spec<S>, now: u64) -> Result<u64> {
         let info = StateInfo::new(spec);
         let refuse = |what: String| Err(fix(format!("state {}: {what}", info.name)));
         if info.version == 0 {
@@ -215,7 +226,7 @@ impl Catalog {
         }
         let Some(known) = self.states.iter_mut().find(|known| known.name == info.name) else {
             self.states.push(info);
-            return Ok(());
+            return Ok(0);
         };
         if known.kind != info.kind {
             return refuse(format!(
@@ -258,9 +269,16 @@ impl Catalog {
             ));
         }
         known.version = info.version;
-        known.ttl = info.ttl;
         known.function = info.function.or(known.function.take());
-        Ok(())
+        let former = std::mem::replace(&mut known.ttl, info.ttl);
+        if let (Kind::List, Some(former), Some(ttl)) = (spec.kind, former, info.ttl)
+            && former.after_ms() > ttl.after_ms()
+        {
+            // What was written by now ends by then.
+            known.ends_until = known.ends_until.max(Some(former.expiry(now).at));
+        }
+        known.ends_until = known.ends_until.filter(|end| *end > now);
+        Ok(known.ends_until.unwrap_or(0))
     }
 
     /// Says that no items of earlier versions are left.

@@ -31,7 +31,7 @@ use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, Ta
 use crate::stats::{RestoreStats, Stats, StoreStats};
 use crate::tally::Tally;
 use crate::timers::{Queue, Timers};
-use crate::ttl::Clock;
+use crate::ttl::{Clock, Visibility};
 
 /// How many keys a walk over a state reads before it writes.
 const WALK_KEYS: usize = 256;
@@ -465,6 +465,11 @@ impl Engine {
         &self.positions
     }
 
+    /// Where its state lies.
+    pub fn residence(&self) -> Residence {
+        self.residence
+    }
+
     /// Its key groups.
     pub fn groups(&self) -> KeyGroups {
         self.core.groups
@@ -486,9 +491,10 @@ impl Engine {
     /// `Fix` when what is stored under its name is not what it declares: another kind, other types, a later version, another merge
     /// function.
     pub fn state<S: StateKind + 'static>(&mut self, spec: Spec<S>) -> Result<State<S>> {
-        self.catalog.declare(&spec)?;
+        let now = spec.ttl.map_or(0, |ttl| self.now(ttl.which_clock()));
+        let ends_until = self.catalog.declare(&spec, now)?;
         register(&self.rules.functions, &spec);
-        Ok(State { spec, tag: spec.tag() })
+        Ok(State { spec, tag: spec.tag(), ends_until })
     }
 
     /// Declares timers by event time. Those of a checkpoint fire from then on.
@@ -581,7 +587,8 @@ impl Engine {
 
     /// Shows all that it holds.
     pub(crate) fn scan_all(&self, mut look: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        self.core.backend.scan(self.core.groups.keys(), |key, value| look(key, value).map(|()| true))
+        let all = self.core.groups.keys();
+        self.core.backend.scan(&all, Visibility::Living, |key, value| look(key, value).map(|()| true))
     }
 
     /// Shows the keys that have something in a state, with the namespace; each once, in the order of key groups.
@@ -598,7 +605,7 @@ impl Engine {
     {
         let mut last = Vec::new();
         for group in self.core.groups.first..=self.core.groups.last {
-            self.core.backend.scan(self.range(state, group), |key, _| {
+            self.core.backend.scan(&self.range(state, group), Visibility::Living, |key, _| {
                 let parts = parse(key)?;
                 let record = &key[..key.len() - parts.map_key.len()];
                 if last != record {
@@ -630,7 +637,7 @@ impl Engine {
         for group in self.core.groups.first..=self.core.groups.last {
             let mut range = self.range(state, group);
             loop {
-                let keys = self.core.backend.some(range.clone(), WALK_KEYS)?;
+                let keys = self.core.backend.some(&range, WALK_KEYS)?;
                 let Some(last) = keys.last() else { break };
                 range.start = last.clone();
                 range.start.push(0);
@@ -766,7 +773,7 @@ fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]
     if is_number || state.spec.kind == Kind::Map && is_seeded(Bug::MapsNotMigrated) {
         return Ok(0);
     }
-    backend.update(key, &mut buffer, |bytes, out| {
+    backend.update(key, &mut buffer, Visibility::Living, |bytes, out| {
         let Some(bytes) = bytes else { return Ok((Change::Keep, ())) };
         if is_list {
             let mut element = Vec::new();

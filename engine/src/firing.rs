@@ -22,7 +22,7 @@ use crate::ordered::Ordered;
 use crate::seeded::{Bug, is_seeded};
 use crate::state_key::{Parts, parse};
 use crate::timers::{Batch, Pass, Timers};
-use crate::ttl::Clock;
+use crate::ttl::{Clock, Visibility};
 
 /// How many timers of a part are read at once.
 const BATCH: usize = 256;
@@ -87,7 +87,9 @@ pub(crate) fn advance(
     let mut parts = Vec::new();
     for (number, queue) in core.queues.iter().enumerate().filter(|(_, queue)| queue.clock == clock) {
         for group in queue.due_groups(now) {
-            let batch = core.batches.pop().unwrap_or_default();
+            let mut batch = core.batches.pop().unwrap_or_default();
+            batch.range.set_prefix(&queue.prefix(group));
+            batch.fired.set_prefix(&queue.prefix(group));
             parts.push(Part { queue: number, group, batch, fired: 0 });
         }
     }
@@ -134,7 +136,7 @@ fn fire_parts(
             Ok(is_fired) => count += usize::from(is_fired),
             Err(error) => {
                 // What has fired does not fire again.
-                for part in parts.iter() {
+                for part in parts.iter_mut() {
                     core.queues[part.queue].set_head(part.group, 0);
                     part.remove_fired(core)?;
                 }
@@ -184,9 +186,9 @@ impl Part {
         self.remove_fired(core)?;
         self.batch.clear();
         self.fired = 0;
-        let range = core.queues[self.queue].range(self.group);
+        let range = std::mem::take(&mut self.batch.range);
         let (mut head, batch) = (u64::MAX, &mut self.batch);
-        core.backend.scan(range, |key, _| {
+        let scanned = core.backend.scan(&range, Visibility::Living, |key, _| {
             let time = parse(key)?.time;
             if time > now || batch.len() == BATCH {
                 head = time;
@@ -194,20 +196,23 @@ impl Part {
             }
             batch.push(key);
             Ok(true)
-        })?;
+        });
+        self.batch.range = range;
+        scanned?;
         core.queues[self.queue].set_head(self.group, head);
         Ok(self.has_next())
     }
 
     /// Removes the timers that were read and have fired.
-    fn remove_fired(&self, core: &mut Core) -> Result<()> {
+    fn remove_fired(&mut self, core: &mut Core) -> Result<()> {
         if self.fired == 0 {
             return Ok(());
         }
-        let mut range = core.queues[self.queue].range(self.group);
-        let mut end = self.batch.timer(self.fired - 1).to_vec();
+        let mut end = self.batch.fired.end.take().unwrap_or_default();
+        end.clear();
+        end.extend_from_slice(self.batch.timer(self.fired - 1));
         end.push(0);
-        range.end = Some(end);
-        core.backend.delete_range(range)
+        self.batch.fired.end = Some(end);
+        core.backend.delete_range(&self.batch.fired)
     }
 }

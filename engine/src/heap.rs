@@ -1,8 +1,8 @@
 //! A state that lies in memory as a whole: for small states, and as the oracle of tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bedload_lsm::{ClockId, Clocks, Expiry, KEY_BYTES_MAX, KeyRange, Rules, VALUE_BYTES_MAX};
+use bedload_lsm::{CLOCKS_MAX, ClockId, Clocks, Expiry, KEY_BYTES_MAX, KeyRange, Rules, VALUE_BYTES_MAX};
 
 use crate::error::{Result, fix};
 use crate::state_key::StateRules;
@@ -19,6 +19,8 @@ pub(crate) struct Kept {
 #[derive(Default)]
 pub(crate) struct Heap {
     entries: BTreeMap<Vec<u8>, Kept>,
+    /// By clock: when entries end, and their keys. So a clock that moves on looks only at what has ended.
+    ends: [BTreeSet<(u64, Vec<u8>)>; CLOCKS_MAX],
     clocks: Clocks,
     rules: StateRules,
 }
@@ -49,11 +51,13 @@ impl Heap {
     }
 
     pub fn set_clock(&mut self, clock: ClockId, now: u64) {
-        let before = self.clocks.now(clock);
         self.clocks.advance(clock, now);
-        if self.clocks.now(clock) > before {
-            let clocks = self.clocks;
-            self.entries.retain(|_, kept| kept.expiry.is_none_or(|expiry| !clocks.expired(expiry)));
+        let now = self.clocks.now(clock);
+        let ends = &mut self.ends[usize::from(clock.0)];
+        while ends.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, key)) = ends.pop_first()
+        {
+            self.entries.remove(&key);
         }
     }
 
@@ -76,9 +80,14 @@ impl Heap {
         if let Some(kept) = self.entries.get_mut(key) {
             kept.bytes.clear();
             kept.bytes.extend_from_slice(bytes);
-            kept.expiry = expiry;
+            if kept.expiry != expiry {
+                let former = std::mem::replace(&mut kept.expiry, expiry);
+                self.forget_end(key, former);
+                self.note_end(key, expiry);
+            }
             return Ok(());
         }
+        self.note_end(key, expiry);
         self.entries.insert(key.to_vec(), Kept { bytes: bytes.to_vec(), expiry });
         Ok(())
     }
@@ -93,13 +102,30 @@ impl Heap {
     }
 
     pub fn delete(&mut self, key: &[u8]) {
-        self.entries.remove(key);
+        if let Some(kept) = self.entries.remove(key) {
+            self.forget_end(key, kept.expiry);
+        }
+    }
+
+    fn note_end(&mut self, key: &[u8], expiry: Option<Expiry>) {
+        if let Some(Expiry { clock, at }) = expiry {
+            self.ends[usize::from(clock.0)].insert((at, key.to_vec()));
+        }
+    }
+
+    fn forget_end(&mut self, key: &[u8], expiry: Option<Expiry>) {
+        if let Some(Expiry { clock, at }) = expiry {
+            self.ends[usize::from(clock.0)].remove(&(at, key.to_vec()));
+        }
     }
 
     pub fn delete_range(&mut self, range: &KeyRange) {
         let mut inside = self.entries.split_off(&range.start);
         if let Some(end) = &range.end {
             self.entries.append(&mut inside.split_off(end));
+        }
+        for (key, kept) in inside {
+            self.forget_end(&key, kept.expiry);
         }
     }
 
@@ -119,5 +145,42 @@ impl Heap {
             None => Bound::Unbounded,
         };
         self.entries.range::<Vec<u8>, _>((start, end)).filter(|(_, kept)| self.lives(kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLOCK: ClockId = ClockId(1);
+
+    fn until(at: u64) -> Option<Expiry> {
+        Some(Expiry { clock: CLOCK, at })
+    }
+
+    fn key(number: u64) -> Vec<u8> {
+        number.to_be_bytes().to_vec()
+    }
+
+    /// Each reading of a clock looked at every entry: a heap of a million entries stood still at each tick.
+    #[test]
+    fn a_clock_that_moves_on_looks_only_at_what_has_ended() {
+        let mut heap = Heap::default();
+        for number in 0..1_000 {
+            heap.put(&key(number), b"first", until(500)).unwrap();
+            heap.put(&key(number), b"then", until(1_000 + number)).unwrap();
+        }
+        heap.put(&key(5_000), b"for ever", None).unwrap();
+        heap.delete(&key(10));
+        heap.delete_range(&KeyRange { start: key(20), end: Some(key(30)) });
+        heap.put(&key(40), b"for ever", None).unwrap();
+        assert_eq!(heap.ends[1].len(), 1_000 - 1 - 10 - 1, "one end for each entry that has one");
+        heap.set_clock(ClockId(0), u64::MAX);
+        heap.set_clock(CLOCK, 1_099);
+        assert_eq!(heap.ends[1].first(), Some(&(1_100, key(100))));
+        assert_eq!((heap.get(&key(99)), heap.entries.len()), (None, 900 + 2));
+        assert!(heap.get(&key(100)).is_some() && heap.get(&key(40)).is_some());
+        heap.set_clock(CLOCK, u64::MAX);
+        assert_eq!((heap.entries.len(), heap.ends[1].len()), (2, 0));
     }
 }

@@ -22,7 +22,7 @@ use crate::seeded::{Bug, is_seeded};
 use crate::spec::{List, Map, State, StateKind, Value};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, Parts, Tag, framed};
 use crate::timers::{Batch, Pass, Queue, Timers, timer_key};
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, Visibility};
 
 /// What operations work on.
 pub(crate) struct Core {
@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub pass: Option<Pass>,
     /// Buffers for timers that fire.
     pub batches: Vec<Batch>,
+    /// A walk over a map, of which there is one at a time.
+    place: Place,
     /// Group, tag, framed key, framed namespace, and behind them what an operation adds.
     key: Vec<u8>,
     /// Where the framed key ends in it.
@@ -58,6 +60,7 @@ impl Core {
             queues: Vec::new(),
             pass: None,
             batches: Vec::new(),
+            place: Place::default(),
             key: Vec::new(),
             key_end: 0,
             buffer: Vec::new(),
@@ -147,12 +150,14 @@ pub struct Keyed<'a, N: ?Sized = ()> {
 
 impl<'a> Keyed<'a> {
     /// With or without an empty namespace.
+    #[inline]
     fn new(core: &'a mut Core, is_plain: bool) -> Keyed<'a> {
         let end = core.key_end + 1;
         Keyed { core, end, is_plain, namespace: PhantomData }
     }
 
     /// The same key in a namespace, such as a window.
+    #[inline]
     pub fn namespace<N: Ordered + ?Sized>(&mut self, namespace: &N) -> Keyed<'_, N> {
         let core = &mut *self.core;
         core.key.truncate(core.key_end);
@@ -179,7 +184,7 @@ impl<'a> Keyed<'a> {
             let mut source = self.namespace(*namespace);
             let key = source.key(state.tag);
             let (backend, key) = key;
-            let is_there = backend.read(key, |bytes| {
+            let is_there = backend.read(key, Visibility::Living, |bytes| {
                 moved.extend_from_slice(bytes.unwrap_or_default());
                 Ok(bytes.is_some())
             })?;
@@ -250,7 +255,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     pub fn clear<S: StateKind<Namespace = N>>(&mut self, state: &State<S>) -> Result<()> {
         let (backend, key) = self.key(state.tag);
         match state.spec.kind {
-            Kind::Map => backend.delete_range(KeyRange::prefix(key)),
+            Kind::Map => backend.delete_range(&KeyRange::prefix(key)),
             _ => backend.delete(key),
         }
     }
@@ -291,7 +296,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         state: &State<Value<T, N, C>>,
         change: impl FnOnce(&mut Option<T>) -> R,
     ) -> Result<R> {
-        self.change(state, |value| Ok(change(value)))
+        self.change(state, state.visibility(), |value| Ok(change(value)))
     }
 
     /// Reads an item, lets it be changed, and writes it.
@@ -299,11 +304,12 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     fn change<S: StateKind, R>(
         &mut self,
         state: &State<S>,
+        visibility: Visibility,
         change: impl FnOnce(&mut Option<S::Item>) -> Result<R>,
     ) -> Result<R> {
         let expiry = self.expiry(state.spec.ttl);
         let (backend, key, buffer) = self.parts(state.tag);
-        backend.update(key, buffer, |bytes, out| {
+        backend.update(key, buffer, visibility, |bytes, out| {
             let mut value = bytes.map(|bytes| state.spec.decode(bytes)).transpose()?;
             let result = change(&mut value)?;
             let change = match (&value, bytes) {
@@ -323,7 +329,8 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     fn item<S: StateKind>(&mut self, state: &State<S>) -> Result<Option<S::Item>> {
         let renewed = self.renewed(state.spec.ttl);
         let (backend, key, buffer) = self.parts(state.tag);
-        backend.read_and_renew(key, buffer, renewed, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose())
+        let look = |bytes: Option<&[u8]>| bytes.map(|bytes| state.spec.decode(bytes)).transpose();
+        backend.read_and_renew(key, buffer, renewed, state.visibility(), look)
     }
 
     /// When something ends whose life is renewed by a read of now.
@@ -349,7 +356,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     fn folded<S: StateKind>(&mut self, state: &State<S>) -> Result<Option<S::Item>> {
         let renewed = self.renewed(state.spec.ttl);
         let (backend, key, buffer) = self.parts(state.tag);
-        backend.read_and_renew(key, buffer, renewed, |list| {
+        backend.read_and_renew(key, buffer, renewed, state.visibility(), |list| {
             folded(&state.spec, state.spec.function(), list.unwrap_or_default())
         })
     }
@@ -401,21 +408,30 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         let now = state.spec.ttl.map(|ttl| self.core.backend.clocks().now(ttl.clock_id()));
         let renewed = self.renewed(state.spec.ttl);
         let (backend, key, buffer) = self.parts(state.tag);
+        let visibility = state.visibility();
         let Some(renewed) = renewed else {
-            return backend.read(key, |list| {
+            return backend.read(key, visibility, |list| {
                 for element in frames(list.unwrap_or_default()) {
-                    if let Some(item) = decode_element(state, element?, now)? {
-                        look(item)?;
+                    let (item, lives) = decode_element(state, element?, now)?;
+                    if lives || visibility == Visibility::UntilCleaned {
+                        look(state.spec.decode(item)?)?;
                     }
                 }
                 Ok(())
             });
         };
         let mut renewed_element = Vec::new();
-        backend.update(key, buffer, |list, out| {
+        backend.update(key, buffer, visibility, |list, out| {
             for element in frames(list.unwrap_or_default()) {
                 let element = element?;
-                let Some(item) = decode_element(state, element, now)? else { continue };
+                let (item, lives) = decode_element(state, element, now)?;
+                if !lives {
+                    if visibility == Visibility::UntilCleaned {
+                        look(state.spec.decode(item)?)?;
+                    }
+                    continue;
+                }
+                let item = state.spec.decode(item)?;
                 renewed_element.clear();
                 renewed_element.extend_from_slice(&renewed.at.to_be_bytes());
                 renewed_element.extend_from_slice(&element[ELEMENT_END_BYTES..]);
@@ -431,6 +447,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     ///
     /// # Errors
     /// As [`Keyed::add`].
+    #[inline]
     pub fn insert<K: Ordered + ?Sized, V, C: Codec<V>>(
         &mut self,
         state: &State<Map<K, V, N, C>>,
@@ -450,6 +467,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     ///
     /// # Errors
     /// As [`Keyed::get`].
+    #[inline]
     pub fn find<K: Ordered + ?Sized, V, C: Codec<V>>(
         &mut self,
         state: &State<Map<K, V, N, C>>,
@@ -459,7 +477,8 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         self.place(state.tag);
         map_key.encode(&mut self.core.key);
         let Core { backend, key, buffer, .. } = &mut *self.core;
-        backend.read_and_renew(key, buffer, renewed, |bytes| bytes.map(|bytes| state.spec.decode(bytes)).transpose())
+        let look = |bytes: Option<&[u8]>| bytes.map(|bytes| state.spec.decode(bytes)).transpose();
+        backend.read_and_renew(key, buffer, renewed, state.visibility(), look)
     }
 
     /// Whether a map has a key.
@@ -475,7 +494,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         self.place(state.tag);
         map_key.encode(&mut self.core.key);
         let Core { backend, key, buffer, .. } = &mut *self.core;
-        backend.read_and_renew(key, buffer, renewed, |bytes| Ok(bytes.is_some()))
+        backend.read_and_renew(key, buffer, renewed, state.visibility(), |bytes| Ok(bytes.is_some()))
     }
 
     /// Removes a key of a map.
@@ -499,10 +518,11 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         state: &State<Map<K, V, N, C>>,
     ) -> Entries<'_, K, V, N, C> {
         let renewed = self.renewed(state.spec.ttl);
-        let (backend, key) = self.key(state.tag);
+        self.place(state.tag);
+        let Core { backend, key, place, .. } = &mut *self.core;
         let prefix_bytes = key.len();
-        let place = backend.place(KeyRange::prefix(key));
-        Entries { backend: &mut self.core.backend, place, prefix_bytes, renewed, state: *state }
+        backend.go_to(place, key, state.visibility());
+        Entries { core: self.core, prefix_bytes, renewed, state: *state }
     }
 
     /// Whether a map has no entries.
@@ -512,7 +532,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
     pub fn is_empty<K: Ordered + ?Sized, V, C: Codec<V>>(&mut self, state: &State<Map<K, V, N, C>>) -> Result<bool> {
         let (backend, key) = self.key(state.tag);
         let mut is_empty = true;
-        backend.scan(KeyRange::prefix(key), |_, _| {
+        backend.scan(&KeyRange::prefix(key), state.visibility(), |_, _| {
             is_empty = false;
             Ok(false)
         })?;
@@ -571,11 +591,11 @@ fn encode_element<S: StateKind>(
     state.spec.encode(item, out)
 }
 
-/// Reads an element of a list; `None` when it has ended.
-fn decode_element<S: StateKind>(state: &State<S>, element: &[u8], now: Option<u64>) -> Result<Option<S::Item>> {
-    let Some(now) = now else { return state.spec.decode(element).map(Some) };
+/// The bytes of an element's item, and whether it lives.
+fn decode_element<'a, S: StateKind>(state: &State<S>, element: &'a [u8], now: Option<u64>) -> Result<(&'a [u8], bool)> {
+    let Some(now) = now else { return Ok((element, true)) };
     let (at, item) = split_end(state, element)?;
-    if at <= now { Ok(None) } else { state.spec.decode(item).map(Some) }
+    Ok((item, at > now))
 }
 
 /// The end of an element, and its item.
@@ -588,8 +608,7 @@ fn split_end<'a, S: StateKind>(state: &State<S>, element: &'a [u8]) -> Result<(u
 
 /// The entries of a map, one after the other.
 pub struct Entries<'a, K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>> {
-    backend: &'a mut Backend,
-    place: Place,
+    core: &'a mut Core,
     prefix_bytes: usize,
     /// The end of what is shown, where reads renew lives.
     renewed: Option<Expiry>,
@@ -603,9 +622,10 @@ impl<K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>> Entries<'_, K, V,
     /// As [`Keyed::get`].
     #[expect(clippy::should_implement_trait, reason = "entries are removed between two steps, and steps fail")]
     pub fn next(&mut self) -> Result<Option<(K::Owned, V)>> {
-        let Some((key, value)) = self.backend.next(&mut self.place)? else { return Ok(None) };
+        let Core { backend, place, buffer, .. } = &mut *self.core;
+        let Some((key, value)) = backend.next(place)? else { return Ok(None) };
         if self.renewed.is_some() {
-            self.backend.put(key, value, self.renewed)?;
+            backend.read_and_renew(key, buffer, self.renewed, self.state.visibility(), |_| Ok(()))?;
         }
         let mut map_key = &key[self.prefix_bytes..];
         Ok(Some((K::decode(&mut map_key)?, self.state.spec.decode(value)?)))
@@ -616,6 +636,7 @@ impl<K: Ordered + ?Sized, V, N: Ordered + ?Sized, C: Codec<V>> Entries<'_, K, V,
     /// # Errors
     /// Those of the store; `Fix` when none was shown, or it was removed already.
     pub fn remove(&mut self) -> Result<()> {
-        self.backend.remove_at(&mut self.place)
+        let Core { backend, place, .. } = &mut *self.core;
+        backend.remove_at(place)
     }
 }

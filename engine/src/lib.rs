@@ -137,7 +137,7 @@ pub use shipment::{Shipment, Shipped};
 pub use spec::{Aggregate, Aggregating, Forms, List, Map, Reducing, Spec, State, StateKind, Value};
 pub use stats::{CheckpointStats, HeapStats, RestoreStats, Stats, StoreStats};
 pub use timers::Timers;
-pub use ttl::{Clock, Renewal, Ttl};
+pub use ttl::{Clock, Renewal, Ttl, Visibility};
 
 /// The examples of the README, compiled and run with the tests.
 #[cfg(doctest)]

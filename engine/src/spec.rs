@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::merge_function::MergeFunction;
 use crate::ordered::Ordered;
 use crate::state_key::{Kind, Tag};
-use crate::ttl::Ttl;
+use crate::ttl::{Ttl, Visibility};
 
 /// How many earlier versions of a type a declaration may read.
 const VERSIONS_MAX: usize = 8;
@@ -357,12 +357,14 @@ impl<S: StateKind> Spec<S> {
     }
 
     /// Writes an item, behind its version.
+    #[inline]
     pub(crate) fn encode(&self, item: &S::Item, out: &mut Vec<u8>) -> Result<()> {
         out.push(self.version);
         S::Codec::encode(item, out)
     }
 
     /// Reads an item.
+    #[inline]
     pub(crate) fn decode(&self, bytes: &[u8]) -> Result<S::Item> {
         let fault = |what: &str| Error::new(ErrorKind::Damaged, format!("state {}: {what}", self.name));
         let (&version, bytes) = bytes.split_first().ok_or_else(|| fault("an item without a version"))?;
@@ -391,6 +393,8 @@ where
 pub struct State<S: StateKind> {
     pub(crate) spec: Spec<S>,
     pub(crate) tag: Tag,
+    /// When the last of what earlier declarations wrote ends, where these had a longer life; 0 where none had.
+    pub(crate) ends_until: u64,
 }
 
 impl<S: StateKind> Clone for State<S> {
@@ -405,5 +409,11 @@ impl<S: StateKind> State<S> {
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.spec.name
+    }
+
+    /// Whether reads show what has ended.
+    #[inline]
+    pub(crate) fn visibility(&self) -> Visibility {
+        self.spec.ttl.map_or(Visibility::Living, |ttl| ttl.visibility())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bedload_lsm::KeyRange;
 use bedload_snapshot::KeyGroups;
 
-use crate::state_key::{Kind, TIMER_HEAD_BYTES, Tag};
+use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, TIMER_HEAD_BYTES, Tag};
 use crate::ttl::Clock;
 
 /// Timers of one name: what [`Keyed::set_timer`](crate::Keyed::set_timer) is given.
@@ -63,14 +63,11 @@ impl Queue {
         self.heads[usize::from(group - self.first_group)] = time;
     }
 
-    /// The keys of a group's timers.
-    pub fn range(&self, group: u16) -> KeyRange {
-        KeyRange::prefix(&self.prefix(group))
-    }
-
-    fn prefix(&self, group: u16) -> Vec<u8> {
-        let mut prefix = group.to_be_bytes().to_vec();
-        prefix.extend(self.tag.0);
+    /// What the keys of a group's timers start with.
+    pub fn prefix(&self, group: u16) -> [u8; HEAD_BYTES] {
+        let mut prefix = [0; HEAD_BYTES];
+        prefix[..GROUP_BYTES].copy_from_slice(&group.to_be_bytes());
+        prefix[GROUP_BYTES..].copy_from_slice(&self.tag.0);
         prefix
     }
 }
@@ -98,6 +95,10 @@ pub(crate) struct Batch {
     bytes: Vec<u8>,
     /// Where each timer ends in them.
     ends: Vec<usize>,
+    /// The keys that it is read from.
+    pub range: KeyRange,
+    /// The keys of those that have fired.
+    pub fired: KeyRange,
 }
 
 impl Batch {

@@ -8,6 +8,7 @@ use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered::Ordered;
 use crate::spec::{Aggregate, Aggregating, List, Reducer, Reducing, State, StateKind, Value};
+use crate::ttl::Visibility;
 
 /// A state that is read as a whole.
 pub trait Readable: StateKind + Sized {
@@ -66,7 +67,9 @@ impl<T, N: Ordered + ?Sized, C: Codec<T>> Addable for List<T, N, C> {
         encode_element(state, &item, expiry, buffer)?;
         timer.clear();
         frame(timer, buffer);
-        backend.merge(key, timer, expiry)
+        // The list lives as long as the last of its elements, and an earlier declaration may have given some of them a longer life.
+        let list_expiry = expiry.map(|expiry| Expiry { at: expiry.at.max(state.ends_until), ..expiry });
+        backend.merge(key, timer, list_expiry)
     }
 }
 
@@ -80,7 +83,7 @@ impl<T, N: Ordered + ?Sized, C: Codec<T>> Mergeable for List<T, N, C> {
         let clock = ttl.clock_id();
         let (backend, key, buffer) = keyed.parts(state.tag);
         let now = backend.clocks().now(clock);
-        backend.update(key, buffer, |list, out| {
+        backend.update(key, buffer, Visibility::Living, |list, out| {
             let mut last = 0;
             for element in frames(list.unwrap_or_default()).chain(frames(stored)) {
                 let element = element?;
@@ -116,7 +119,7 @@ where
         }
         let renewed = keyed.renewed(state.spec.ttl);
         let (backend, key, buffer) = keyed.parts(state.tag);
-        backend.read_and_renew(key, buffer, renewed, |bytes| {
+        backend.read_and_renew(key, buffer, renewed, state.visibility(), |bytes| {
             let Some(bytes) = bytes else { return Ok(None) };
             let number: [u8; 8] = bytes.try_into().map_err(|_| {
                 Error::new(
@@ -137,7 +140,7 @@ where
 
     fn add(keyed: &mut Keyed<'_, N>, state: &State<Self>, input: T) -> Result<()> {
         if let Reducer::Function(reduce) = state.spec.reducer {
-            return keyed.change(state, |value| {
+            return keyed.change(state, Visibility::Living, |value| {
                 *value = Some(match value.take() {
                     Some(so_far) => reduce(so_far, input),
                     None => input,
@@ -190,7 +193,7 @@ impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Addable for Ag
             A::add(&mut operand, input);
             return keyed.add_operand(state, &operand);
         }
-        keyed.change(state, |value| {
+        keyed.change(state, Visibility::Living, |value| {
             A::add(value.get_or_insert_with(A::start), input);
             Ok(())
         })
@@ -203,7 +206,7 @@ impl<A: Aggregate, N: Ordered + ?Sized, C: Codec<A::Accumulator>> Mergeable for 
             return keyed.add_stored(state, stored);
         }
         let other = state.spec.decode(stored)?;
-        keyed.change(state, |value| {
+        keyed.change(state, Visibility::Living, |value| {
             A::merge(value.get_or_insert_with(A::start), other);
             Ok(())
         })
