@@ -10,7 +10,8 @@
 //! A slot is created only by who has read all slots before it, and only if it is absent; so the chain is one history, whoever
 //! writes it. A coordinator starts with a fence; its slot is the coordinator's *epoch*. A completion counts only under the newest
 //! fence before it, and its writer knows which that is: a coordinator that was replaced finds the fence in the slot that it
-//! wanted, and is fenced for good.
+//! wanted, and is fenced for good. A *retirement* ends the epoch that it names as a fence does, and with it all checkpoints, also the
+//! newest, which never expires.
 //!
 //! A *boundary* tells what all slots before it say, so that readers need not start at the first one. The slots before it stay
 //! for a while, and are deleted then. Two things follow. A writer that stood still meanwhile creates a slot that was there
@@ -36,7 +37,7 @@ use futures_util::StreamExt;
 
 use crate::error::{Error, ErrorKind, Result, damaged};
 use crate::manifest::{
-    Boundary, Completion, Event, Expiry, Fence, LiveCompletion, MANIFEST_BYTES_MAX, Slot, Void, read, write,
+    Boundary, Completion, Event, Expiry, Fence, LiveCompletion, MANIFEST_BYTES_MAX, Retirement, Slot, Void, read, write,
 };
 use crate::names::{CheckpointId, Folder, JobName, LeaseId, ObjectName};
 use crate::repo::{Published, Repo};
@@ -126,6 +127,12 @@ impl ChainState {
             }
             Event::Void(void) => {
                 self.voided.insert(void.lease);
+            }
+            Event::Retirement(retirement) => {
+                if retirement.epoch == self.epoch {
+                    self.epoch = slot;
+                    self.live.clear();
+                }
             }
         }
         self.next = slot + 1;
@@ -240,7 +247,7 @@ impl Chain {
         if self.state.epoch != checkpoint.epoch {
             let epoch = self.state.epoch;
             return fenced(&format!(
-                "a coordinator of epoch {epoch} has started since; this one may complete nothing any more"
+                "a coordinator of epoch {epoch} has started since, or the job was retired; this one may complete nothing any more"
             ));
         }
         if let Some((_, newest)) = self.state.newest().filter(|(_, newest)| newest.checkpoint > checkpoint) {
@@ -283,6 +290,26 @@ impl Chain {
         self.append(Event::Expiry(expiry)).await.map(Some)
     }
 
+    /// Appends the retirement of the job: coordinators of `epoch` and before complete nothing any more, and no checkpoint exists, not even
+    /// the newest. Returns its slot.
+    ///
+    /// # Errors
+    /// `Fenced` when another coordinator has started since `epoch`.
+    pub async fn retire(&mut self, epoch: u64, reason: &str) -> Result<u64> {
+        self.append(Event::Retirement(Retirement { epoch, reason: reason.to_owned() })).await
+    }
+
+    fn check_retirement(&self, retirement: &Retirement) -> Result<()> {
+        if self.state.epoch == retirement.epoch {
+            return Ok(());
+        }
+        let message = format!(
+            "job {}: a coordinator of epoch {} has started since epoch {}: this job runs again, and is not retired",
+            self.job, self.state.epoch, retirement.epoch
+        );
+        Err(Error::new(ErrorKind::Fenced, message))
+    }
+
     /// Declares a lease void; returns the slot.
     pub async fn void(&mut self, lease: LeaseId, reason: &str) -> Result<u64> {
         let void = Void { lease, reason: reason.to_owned() };
@@ -296,6 +323,9 @@ impl Chain {
                 && let ControlFlow::Break(slot) = self.check_completion(completion).await?
             {
                 return Ok(slot);
+            }
+            if let Event::Retirement(retirement) = &event {
+                self.check_retirement(retirement)?;
             }
             let number = self.state.next;
             let slot = Slot { job: self.job.clone(), number, event: event.clone() };

@@ -108,6 +108,7 @@ mod lazy;
 mod checkpoint;
 mod collect;
 mod restore;
+mod retire;
 mod standby;
 mod verify;
 mod why;
@@ -131,7 +132,8 @@ pub use lazy::{Fetcher, Progress};
 pub use local::LocalPool;
 pub use manifest::{
     Bound, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
-    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Marker, Pin, Probe, Slot, Timings, Void,
+    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Marker, Pin, Probe, Retirement, Slot, Timings,
+    Void,
 };
 pub use names::{
     Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, ProbeId, RunName, Upload,
@@ -144,6 +146,7 @@ pub use rescale_plan::{Cuts, RescalePlan, WorkerPlan};
 pub use restore::{RestoreOptions, Restored, restore, restore_lazily};
 pub use restore_plan::{PlannedStack, RestorePlan};
 pub use retention::Retention;
+pub use retire::{Retired, retire, retire_chain};
 pub use sharing::{WorkerProbe, read_probes, write_probe};
 pub use ship::{ShipOptions, ShippedState};
 pub use ship_plan::ShipPolicy;

@@ -147,6 +147,8 @@ async fn expire_and_void(repo: &Repo, job: &JobName, history: &Mutex<History>) {
         if round == 0 {
             let lease = lease_of(CheckpointId { epoch: chain.state().epoch(), number: CHECKPOINTS });
             bearable(chain.void(lease, "its holder is gone").await);
+        } else {
+            bearable(chain.retire(chain.state().epoch(), "the job is over").await);
         }
         bearable(chain.mark_boundary().await);
     }
@@ -234,6 +236,10 @@ impl History {
                     live.retain(|slot, _| Some(*slot) == newest || !expiry.completions.contains(slot));
                 }
                 Event::Void(_) => {}
+                Event::Retirement(_) => {
+                    epoch = slot;
+                    live.clear();
+                }
             }
         }
         assert!(state.next_slot() <= self.events.len() as u64 + 1, "a reading knows slots that do not exist");
@@ -256,6 +262,10 @@ impl History {
                     completed.push(completion.checkpoint);
                 }
                 Event::Expiry(_) => {}
+                Event::Retirement(retirement) => {
+                    assert_eq!(retirement.epoch, epoch, "the retirement of an epoch that was over");
+                    epoch = slot;
+                }
             }
         }
     }

@@ -33,6 +33,8 @@ pub enum Event {
     Expiry(Expiry),
     /// A lease is void: its holder is gone.
     Void(Void),
+    /// The job is over: coordinators so far complete nothing any more, and no checkpoint exists.
+    Retirement(Retirement),
 }
 
 /// A coordinator started. The number of its slot is its epoch.
@@ -109,6 +111,16 @@ pub struct Void {
     pub reason: String,
 }
 
+/// The job is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retirement {
+    /// The epoch that it ends: who retires a job knows who ran it last.
+    pub epoch: u64,
+    /// Why, for people.
+    pub reason: String,
+}
+
 impl Manifest for Slot {
     const KIND: &'static str = "slot";
 
@@ -118,7 +130,7 @@ impl Manifest for Slot {
         }
         match &self.event {
             Event::Completion(completion) => completion.fault(),
-            Event::Fence(_) | Event::Expiry(_) | Event::Void(_) => None,
+            Event::Fence(_) | Event::Expiry(_) | Event::Void(_) | Event::Retirement(_) => None,
         }
     }
 }

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-pub use self::chain::{Boundary, ClaimRef, Completion, Event, Expiry, Fence, LiveCompletion, Slot, Void};
+pub use self::chain::{Boundary, ClaimRef, Completion, Event, Expiry, Fence, LiveCompletion, Retirement, Slot, Void};
 pub use self::claim::{Bound, Claim, ClaimedRun, ClaimedSlice, ClaimedStack, Timings};
 pub use self::lease::{Deletions, Lease, Marker, Pin, Probe};
 pub use self::local::{LocalCopy, LocalRun};

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::key_group::KeyGroups;
 use crate::manifest::{
     self, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
-    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Manifest, Marker, Pin, Slot, Timings, Void, read,
-    sign, unsigned, write,
+    Expiry, Fence, Hex, Lease, LiveCompletion, LocalCopy, LocalRun, Manifest, Marker, Pin, Retirement, Slot, Timings,
+    Void, read, sign, unsigned, write,
 };
 use crate::names::{Attempt, CheckpointId, JobName, LeaseId, ObjectName, ParcelName, RunName, Upload, WorkerName};
 
@@ -373,6 +373,7 @@ pub fn sample_manifests() -> Vec<(ManifestKind, Vec<u8>)> {
         Event::Completion(completion()),
         Event::Expiry(Expiry { completions: vec![4, 5], reason: "age".into() }),
         Event::Void(Void { lease: LEASE, reason: "its holder is gone".into() }),
+        Event::Retirement(Retirement { epoch: 3, reason: "taken over".into() }),
     ];
     let mut samples = vec![
         (ManifestKind::Boundary, write(&boundary, 7)),
