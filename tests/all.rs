@@ -22,5 +22,6 @@ mod requests;
 mod rescales;
 mod scripts;
 mod states;
+mod taking_over;
 mod tidy;
 mod uploads;

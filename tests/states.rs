@@ -16,6 +16,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: StatesOptions) -> StatesTally
         sum.restores += tally.restores;
         sum.lazy += tally.lazy;
         sum.migrated += tally.migrated;
+        sum.ended_shown += tally.ended_shown;
     }
     sum
 }
@@ -24,6 +25,7 @@ fn run_seeds(seeds: std::ops::Range<u64>, options: StatesOptions) -> StatesTally
 fn states_are_what_plain_collections_say() {
     let sum = run_seeds(1..81, StatesOptions { steps: 60, fault_one_in: 0 });
     assert!(sum.operations > 20_000 && sum.fired > 2_000 && sum.migrated > 80, "{sum:?}");
+    assert!(sum.ended_shown > 20, "{sum:?}");
     assert!(sum.checkpoints > 300 && sum.restores > 200 && sum.lazy > 50, "{sum:?}");
 }
 

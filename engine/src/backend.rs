@@ -28,7 +28,7 @@ pub(crate) enum Change {
 
 /// A place in a range, which survives writes.
 pub(crate) enum Place {
-    Lsm(Cursor),
+    Lsm(Box<Cursor>),
     /// The range starts behind the entry that was shown last: at its key and a zero.
     Heap {
         range: KeyRange,
@@ -39,7 +39,7 @@ pub(crate) enum Place {
 
 impl Default for Place {
     fn default() -> Place {
-        Place::Lsm(Cursor::default())
+        Place::Lsm(Box::default())
     }
 }
 
@@ -219,7 +219,7 @@ impl Backend {
                 cursor.restart(prefix, clocks);
             }
             (Backend::Lsm(store), place) => {
-                *place = Place::Lsm(store.cursor(KeyRange::all()));
+                *place = Place::Lsm(Box::new(store.cursor(KeyRange::all())));
                 self.go_to(place, prefix, visibility);
             }
             (Backend::Heap(_), place) => {

@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::engine::{Builder, Engine, Start};
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::rounds::{Due, Rounds};
+use crate::taking_over::{TakenOver, begin_taking_over};
 
 /// How a job is coordinated.
 #[derive(Clone, Debug)]
@@ -169,6 +170,8 @@ pub struct Cleaned {
     pub expired: Vec<CheckpointId>,
     /// What a collection found and did, where it was time for one.
     pub collected: Option<Collected>,
+    /// What a collection found and did in the job whose place this one [takes](Start::TakeOver), where it was time for one.
+    pub collected_there: Option<Collected>,
 }
 
 /// Runs the checkpoints of one job, from one start of all its workers to the next.
@@ -243,6 +246,8 @@ pub struct Coordinator {
     cleaning: Option<JoinHandle<Result<Cleaned>>>,
     cleaned: Option<Result<Cleaned>>,
     last_collection: Duration,
+    /// The job whose place this one takes, as long as something of it is there.
+    taken: Option<TakenOver>,
 }
 
 impl Coordinator {
@@ -259,7 +264,13 @@ impl Coordinator {
         }
         let mut epoch = Epoch::start(repo, job, key_groups, &options.holder).await?;
         // The fence stands: no other checkpoint of this job comes to exist any more.
-        let start = certain(repo, job, &epoch, &options.start).await?;
+        let (start, taken) = match &options.start {
+            Start::TakeOver(other, checkpoint) => {
+                let newest = epoch.state().newest().map(|(_, newest)| newest.checkpoint);
+                begin_taking_over(repo, job, other, (*checkpoint, newest), key_groups).await?
+            }
+            start => (certain(repo, job, &epoch, start).await?, None),
+        };
         if let Start::At(checkpoint) = start
             && epoch.state().find(checkpoint).is_some()
         {
@@ -285,6 +296,7 @@ impl Coordinator {
             cleaning: None,
             cleaned: None,
             last_collection: Duration::ZERO,
+            taken,
         })
     }
 
@@ -471,23 +483,27 @@ impl Coordinator {
         let is_due = |every: &Duration| now.saturating_sub(self.last_collection) >= *every;
         let collection = self.options.collect.as_ref().filter(|(every, _)| is_due(every));
         let collection = collection.map(|(_, options)| options.clone());
-        if self.cleaning.is_some() || (retention.is_none() && collection.is_none()) {
+        if self.cleaning.is_some() || (retention.is_none() && collection.is_none() && self.taken.is_none()) {
             return;
         }
         if collection.is_some() {
             self.last_collection = now;
         }
-        let (repo, job) = (self.repo.clone(), self.job.clone());
+        let (repo, job, taken) = (self.repo.clone(), self.job.clone(), self.taken.clone());
         self.cleaning = Some(tokio::spawn(async move {
             let expired = match retention {
                 Some(retention) => expire(&repo, &job, &retention, "the coordinator's retention").await?,
                 None => Vec::new(),
             };
-            let collected = match collection {
-                Some(options) => Some(collect(&repo, &job, &options).await?),
+            let collected = match &collection {
+                Some(options) => Some(collect(&repo, &job, options).await?),
                 None => None,
             };
-            Ok(Cleaned { expired, collected })
+            let collected_there = match taken {
+                Some(taken) => taken.let_go(&repo, collection.as_ref()).await?,
+                None => None,
+            };
+            Ok(Cleaned { expired, collected, collected_there })
         }));
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bedload_lsm::fs::{DiskFs, Fs, FsLock};
-use bedload_lsm::{Env, KeyRange, Store, Time, frame, frames};
+use bedload_lsm::{Env, KeyRange, Store, SystemTime, Time};
 use bedload_snapshot::{
     Barrier, Chain, CheckpointId, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
     RestoreOptions, Restored, ShipOptions, Worker, WorkerName, claims, restore, restore_lazily,
@@ -13,18 +13,19 @@ use bedload_snapshot::{
 use serde::{Deserialize, Serialize};
 use tracing::{Instrument, info_span};
 
-use crate::backend::{Backend, Change};
+use crate::backend::Backend;
 use crate::catalog::{Catalog, StateInfo, TimersInfo};
+use crate::elements::has_living;
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::firing::{Fired, advance};
 use crate::heap::Heap;
 use crate::hex::HexBytes;
 use crate::key_groups::{KeyHash, key_group};
-use crate::keyed::{Core, ELEMENT_END_BYTES, Keyed};
+use crate::keyed::{Core, Keyed};
+use crate::migration::migrate_one;
 use crate::operands::register;
 use crate::operator_state::OperatorState;
 use crate::ordered::Ordered;
-use crate::seeded::{Bug, is_seeded};
 use crate::shipment::{Content, Shipment};
 use crate::spec::{Spec, State, StateKind};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, Tag, parse};
@@ -54,6 +55,11 @@ pub enum Start {
     /// A checkpoint of another job, or its newest one. That job is left as it is: the first checkpoint of this one uploads everything. To
     /// share the upload, [copy](bedload_snapshot::copy) the checkpoint to this job first.
     From(JobName, Option<CheckpointId>),
+    /// The same, and this job takes the other one's place: that one completes nothing any more from the start on, the checkpoint is pinned
+    /// there until this job has completed one of its own, and then the other job is [retired](bedload_snapshot::retire): its objects are
+    /// collected with those of this job. A job that has checkpoints of its own starts from the newest of them, so this may stay in a
+    /// deployment's options. For a [coordinator](crate::Coordinator); to go on in a job under its own name is [`Start::Latest`].
+    TakeOver(JobName, Option<CheckpointId>),
 }
 
 /// Where the state lies while it is worked on. Checkpoints are the same: moving from one to the other is a restore.
@@ -367,6 +373,11 @@ impl Builder {
             Start::At(checkpoint) => (job, bedload_snapshot::Start::At(*checkpoint)),
             Start::From(other, None) => (other, bedload_snapshot::Start::Latest),
             Start::From(other, Some(checkpoint)) => (other, bedload_snapshot::Start::At(*checkpoint)),
+            Start::TakeOver(other, _) => {
+                return Err(fix(format!(
+                    "one worker cannot take over job {other}: start a coordinator with it, and open what it assigns"
+                )));
+            }
         };
         check_key_groups(&Chain::read(repo, from).await?, self.max_groups)?;
         let options = RestoreOptions { start, groups, holder: name, runs_at_once: 4 };
@@ -604,8 +615,16 @@ impl Engine {
         S::Namespace: Ordered,
     {
         let mut last = Vec::new();
+        let is_list = state.spec.kind == Kind::List;
+        let now = state.spec.ttl.filter(|_| is_list).map(|ttl| self.now(ttl.which_clock()));
         for group in self.core.groups.first..=self.core.groups.last {
-            self.core.backend.scan(&self.range(state, group), Visibility::Living, |key, _| {
+            self.core.backend.scan(&self.range(state, group), Visibility::Living, |key, value| {
+                // A list may outlive its elements, where their life was made shorter.
+                if let Some(now) = now
+                    && !has_living(state, value, now)?
+                {
+                    return Ok(true);
+                }
                 let parts = parse(key)?;
                 let record = &key[..key.len() - parts.map_key.len()];
                 if last != record {
@@ -686,22 +705,49 @@ impl Engine {
         Ok(Shipment { worker, barrier: barrier.clone(), content: frozen, attachment, pause, tally, span })
     }
 
-    /// Says that a checkpoint exists.
+    /// Says that a checkpoint exists. Removes the local copy of the one before, and may wait for the repo: an operator that must not wait
+    /// runs [`Engine::confirmation`] beside.
     pub async fn confirm(&mut self, checkpoint: CheckpointId) {
-        let Some(worker) = &self.worker else { return };
-        tracing::info!(job = %worker.job(), worker = %worker.name(), %checkpoint, "heard that a checkpoint exists");
-        if let (Some(seal), Backend::Lsm(store)) = (worker.confirmed(checkpoint).await, &mut self.core.backend) {
+        if let Some(confirmed) = self.confirmation(checkpoint).await {
+            self.release(confirmed);
+        }
+    }
+
+    /// What [`Engine::confirm`] does that takes time, for a task beside the operator: one after the other, in the order of the
+    /// checkpoints. What it gives is [released](Engine::release) then.
+    pub fn confirmation(&self, checkpoint: CheckpointId) -> impl Future<Output = Option<Confirmed>> + Send + use<> {
+        let worker = self.worker.clone();
+        async move {
+            let worker = worker?;
+            tracing::info!(job = %worker.job(), worker = %worker.name(), %checkpoint, "heard that a checkpoint exists");
+            worker.confirmed(checkpoint).await.map(Confirmed)
+        }
+    }
+
+    /// Lets go of what was kept for a checkpoint until it existed. Takes no time.
+    pub fn release(&mut self, Confirmed(seal): Confirmed) {
+        if let Backend::Lsm(store) = &mut self.core.backend {
             store.release(seal);
         }
         self.tally.checkpoints().confirmed += 1;
         self.publish();
     }
 
-    /// Says that a checkpoint was given up. Nothing is deleted: the next one uses what was uploaded.
+    /// Says that a checkpoint was given up. Nothing is deleted: the next one uses what was uploaded. May wait for the repo: an operator that
+    /// must not wait runs [`Engine::abortion`] beside.
     pub async fn abort(&mut self, checkpoint: CheckpointId) {
-        if let Some(worker) = &self.worker {
-            tracing::warn!(job = %worker.job(), worker = %worker.name(), %checkpoint, "heard that a checkpoint was given up");
-            worker.aborted(checkpoint).await;
+        self.abortion(checkpoint).await;
+    }
+
+    /// [`Engine::abort`] for a task beside the operator, in the order of the checkpoints.
+    pub fn abortion(&self, checkpoint: CheckpointId) -> impl Future<Output = ()> + Send + use<> {
+        let worker = self.worker.clone();
+        async move {
+            if let Some(worker) = worker {
+                let (job, name) = (worker.job(), worker.name());
+                tracing::warn!(%job, worker = %name, %checkpoint, "heard that a checkpoint was given up");
+                worker.aborted(checkpoint).await;
+            }
         }
         self.tally.checkpoints().aborted += 1;
         self.publish();
@@ -751,41 +797,6 @@ impl Engine {
     }
 }
 
-/// Writes what stands under a key anew where it is of an earlier version; gives how many items were.
-fn migrate_one<S: StateKind>(backend: &mut Backend, state: &State<S>, key: &[u8]) -> Result<usize> {
-    let mut buffer = Vec::new();
-    let is_list = matches!(state.spec.kind, Kind::List | Kind::Merged);
-    let is_number = matches!(state.spec.kind, Kind::Sum | Kind::Min | Kind::Max);
-    let head_bytes = if state.spec.kind == Kind::List && state.spec.ttl.is_some() { ELEMENT_END_BYTES } else { 0 };
-    let mut count = 0;
-    let mut renew = |item: &[u8], out: &mut Vec<u8>| -> Result<()> {
-        let damaged =
-            || Error::new(ErrorKind::Damaged, format!("state {}: an element without its end", state.spec.name));
-        let (head, item) = item.split_at_checked(head_bytes).ok_or_else(damaged)?;
-        out.extend_from_slice(head);
-        if item.first() == Some(&state.spec.version) {
-            out.extend_from_slice(item);
-            return Ok(());
-        }
-        count += 1;
-        state.spec.encode(&state.spec.decode(item)?, out)
-    };
-    if is_number || state.spec.kind == Kind::Map && is_seeded(Bug::MapsNotMigrated) {
-        return Ok(0);
-    }
-    backend.update(key, &mut buffer, Visibility::Living, |bytes, out| {
-        let Some(bytes) = bytes else { return Ok((Change::Keep, ())) };
-        if is_list {
-            let mut element = Vec::new();
-            for item in frames(bytes) {
-                element.clear();
-                renew(item?, &mut element)?;
-                frame(out, &element);
-            }
-        } else {
-            renew(bytes, out)?;
-        }
-        Ok((if out == bytes { Change::Keep } else { Change::Rewrite }, ()))
-    })?;
-    Ok(count)
-}
+/// A checkpoint that exists, for [`Engine::release`].
+#[derive(Clone, Copy, Debug)]
+pub struct Confirmed(u64);

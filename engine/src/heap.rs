@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bedload_lsm::{CLOCKS_MAX, ClockId, Clocks, Expiry, KEY_BYTES_MAX, KeyRange, Rules, VALUE_BYTES_MAX};
+use bedload_lsm::{ClockId, Clocks, Expiry, KEY_BYTES_MAX, KeyRange, Rules, VALUE_BYTES_MAX};
 
 use crate::error::{Result, fix};
 use crate::state_key::StateRules;
@@ -20,7 +20,7 @@ pub(crate) struct Kept {
 pub(crate) struct Heap {
     entries: BTreeMap<Vec<u8>, Kept>,
     /// By clock: when entries end, and their keys. So a clock that moves on looks only at what has ended.
-    ends: [BTreeSet<(u64, Vec<u8>)>; CLOCKS_MAX],
+    ends: BTreeMap<u8, BTreeSet<(u64, Vec<u8>)>>,
     clocks: Clocks,
     rules: StateRules,
 }
@@ -53,7 +53,7 @@ impl Heap {
     pub fn set_clock(&mut self, clock: ClockId, now: u64) {
         self.clocks.advance(clock, now);
         let now = self.clocks.now(clock);
-        let ends = &mut self.ends[usize::from(clock.0)];
+        let Some(ends) = self.ends.get_mut(&clock.0) else { return };
         while ends.first().is_some_and(|(at, _)| *at <= now)
             && let Some((_, key)) = ends.pop_first()
         {
@@ -109,13 +109,15 @@ impl Heap {
 
     fn note_end(&mut self, key: &[u8], expiry: Option<Expiry>) {
         if let Some(Expiry { clock, at }) = expiry {
-            self.ends[usize::from(clock.0)].insert((at, key.to_vec()));
+            self.ends.entry(clock.0).or_default().insert((at, key.to_vec()));
         }
     }
 
     fn forget_end(&mut self, key: &[u8], expiry: Option<Expiry>) {
-        if let Some(Expiry { clock, at }) = expiry {
-            self.ends[usize::from(clock.0)].remove(&(at, key.to_vec()));
+        if let Some(Expiry { clock, at }) = expiry
+            && let Some(ends) = self.ends.get_mut(&clock.0)
+        {
+            ends.remove(&(at, key.to_vec()));
         }
     }
 
@@ -174,13 +176,13 @@ mod tests {
         heap.delete(&key(10));
         heap.delete_range(&KeyRange { start: key(20), end: Some(key(30)) });
         heap.put(&key(40), b"for ever", None).unwrap();
-        assert_eq!(heap.ends[1].len(), 1_000 - 1 - 10 - 1, "one end for each entry that has one");
+        assert_eq!(heap.ends[&1].len(), 1_000 - 1 - 10 - 1, "one end for each entry that has one");
         heap.set_clock(ClockId(0), u64::MAX);
         heap.set_clock(CLOCK, 1_099);
-        assert_eq!(heap.ends[1].first(), Some(&(1_100, key(100))));
+        assert_eq!(heap.ends[&1].first(), Some(&(1_100, key(100))));
         assert_eq!((heap.get(&key(99)), heap.entries.len()), (None, 900 + 2));
         assert!(heap.get(&key(100)).is_some() && heap.get(&key(40)).is_some());
         heap.set_clock(CLOCK, u64::MAX);
-        assert_eq!((heap.entries.len(), heap.ends[1].len()), (2, 0));
+        assert_eq!((heap.entries.len(), heap.ends[&1].len()), (2, 0));
     }
 }

@@ -14,6 +14,7 @@ use bedload_snapshot::KeyGroups;
 pub use self::kinds::{Addable, Mergeable, Readable};
 use crate::backend::{Backend, Change, Place};
 use crate::codec::Codec;
+use crate::elements::{ELEMENT_END_BYTES, decode_element, encode_element, split_end};
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::key_groups::{KeyHash, key_group};
 use crate::operands::{folded, operands};
@@ -573,37 +574,6 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
         }
         backend.delete(timer)
     }
-}
-
-/// Bytes of the end of an element, where elements have one: the time, big-endian.
-pub(crate) const ELEMENT_END_BYTES: usize = 8;
-
-fn encode_element<S: StateKind>(
-    state: &State<S>,
-    item: &S::Item,
-    expiry: Option<Expiry>,
-    out: &mut Vec<u8>,
-) -> Result<()> {
-    out.clear();
-    if let Some(expiry) = expiry {
-        out.extend_from_slice(&expiry.at.to_be_bytes());
-    }
-    state.spec.encode(item, out)
-}
-
-/// The bytes of an element's item, and whether it lives.
-fn decode_element<'a, S: StateKind>(state: &State<S>, element: &'a [u8], now: Option<u64>) -> Result<(&'a [u8], bool)> {
-    let Some(now) = now else { return Ok((element, true)) };
-    let (at, item) = split_end(state, element)?;
-    Ok((item, at > now))
-}
-
-/// The end of an element, and its item.
-fn split_end<'a, S: StateKind>(state: &State<S>, element: &'a [u8]) -> Result<(u64, &'a [u8])> {
-    let (at, item) = element.split_first_chunk::<ELEMENT_END_BYTES>().ok_or_else(|| {
-        Error::new(ErrorKind::Damaged, format!("state {}: an element without its end", state.spec.name))
-    })?;
-    Ok((u64::from_be_bytes(*at), item))
 }
 
 /// The entries of a map, one after the other.

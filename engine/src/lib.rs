@@ -42,10 +42,11 @@
 //! | `ReducingState`, `AggregatingState` | [`Reducing`], [`Aggregating`]: [`add`](Keyed::add), [`get`](Keyed::get); with a [`MergeFunction`], adding reads nothing |
 //! | namespaces of windows, `mergeNamespaces` | [`Keyed::namespace`], [`Keyed::merge_namespaces`] |
 //! | `TimerService`: event and processing time | [`Engine::timers`], [`Engine::processing_timers`], [`Keyed::set_timer`], [`Keyed::delete_timer`] |
-//! | `StateTtlConfig` | [`Ttl`] |
+//! | `StateTtlConfig`: update type, visibility | [`Ttl`], [`Renewal`], [`Visibility`] |
 //! | operator state: list, union list, broadcast | [`OperatorState`] |
 //! | max parallelism, key groups | [`Builder::max_groups`], [`key_group`]: the same formulas |
 //! | `snapshotState`, `notifyCheckpointComplete` | [`Engine::checkpoint`], [`Engine::confirm`] |
+//! | restore modes `NO_CLAIM` and `CLAIM` | [`Start::From`], [`Start::TakeOver`]; or the same name and [`Start::Latest`] |
 //! | savepoint, State Processor API | any checkpoint: [`CheckpointReader`], [`bootstrap`] |
 //!
 //! # Checkpoints
@@ -96,19 +97,23 @@ mod timers;
 
 mod backend;
 mod catalog;
+mod elements;
 mod operands;
 
 mod keyed;
 
 mod firing;
+mod migration;
 mod shipment;
 
 mod engine;
 mod rounds;
 
 mod bootstrap;
-mod coordinator;
 mod reader;
+mod taking_over;
+
+mod coordinator;
 
 mod runner;
 
@@ -123,7 +128,7 @@ pub use bootstrap::bootstrap;
 pub use catalog::{FunctionInfo, StateInfo, TimersInfo};
 pub use codec::{Codec, InOrder, Postcard, Raw};
 pub use coordinator::{Assignment, Cleaned, Coordinator, CoordinatorOptions, FromWorker, ToWorker};
-pub use engine::{Builder, Engine, Opened, Position, Residence, Restoring, Start};
+pub use engine::{Builder, Confirmed, Engine, Opened, Position, Residence, Restoring, Start};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use firing::Fired;
 pub use key_groups::{KeyHash, default_max_groups, key_group};

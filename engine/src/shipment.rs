@@ -53,6 +53,9 @@ impl Shipment {
 
     /// Uploads what the repo lacks, and claims it.
     ///
+    /// When the checkpoint was given up, drop what this gives: the upload ends then. Runs that were uploaded as a whole are used again by
+    /// the next checkpoint.
+    ///
     /// # Errors
     /// Those of [`Worker::ship`].
     pub async fn ship(self) -> Result<Shipped> {

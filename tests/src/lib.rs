@@ -6,6 +6,8 @@
 mod arguments;
 mod keys;
 mod random;
+mod state_ended;
+mod state_keys;
 mod variants;
 
 mod member;

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bedload::Clock;
 
+use crate::state_ended::EndedModel;
+
 /// When something ends; none: never.
 pub type End = Option<(Clock, u64)>;
 
@@ -57,6 +59,8 @@ pub struct Model {
     items: BTreeMap<Slot, Vec<Item>>,
     /// Timers that have not fired.
     pub timers: BTreeSet<Due>,
+    /// States that show what has ended.
+    pub ended: EndedModel,
 }
 
 impl Model {

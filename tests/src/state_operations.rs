@@ -146,7 +146,9 @@ const LIVES: [Option<Ttl>; 4] = [
 ];
 
 const PLAIN: Spec<Value<i64, u64>> = Value::named("plain");
-const LIVING: Spec<List<i64, u64>> = List::named("living").ttl(ttl(50, Clock::Event, Renewal::CreateAndWrite));
+/// How long elements of a list live, from program to program.
+const LIVING_MS: [u64; 4] = [50, 20, 90, 35];
+const LIVING: Spec<List<i64, u64>> = List::named("living");
 const RENEWED: Spec<List<i64>> = List::named("renewed").ttl(ttl(40, Clock::Processing, Renewal::ReadAndWrite));
 const NAMES: Spec<Map<str, i64, u64>> = Map::named("names");
 const SUM: Spec<Reducing<i64, u64>> = Reducing::sum("sum");
@@ -177,7 +179,7 @@ fn life_of(state: usize, program: Program) -> Option<Life> {
         (0 | 2, 1) => life(60, Clock::Event, false),
         (0 | 2, 2) => life(45, Clock::Processing, true),
         (0 | 2, 3) => life(30, Clock::Event, true),
-        (4, _) => life(50, Clock::Event, false),
+        (4, number) => life(LIVING_MS[number], Clock::Event, false),
         (5, _) => life(40, Clock::Processing, true),
         (8, _) => life(35, Clock::Processing, true),
         (9, _) => life(70, Clock::Event, false),
@@ -267,7 +269,7 @@ impl Handles {
         Ok(Handles {
             versioned,
             plain: engine.state(PLAIN)?,
-            living: engine.state(LIVING)?,
+            living: engine.state(LIVING.ttl(ttl(LIVING_MS[program.life], Clock::Event, Renewal::CreateAndWrite)))?,
             renewed: engine.state(RENEWED)?,
             names: engine.state(NAMES)?,
             sum: engine.state(SUM)?,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bedload::{
-    Barrier, CheckpointId, ClaimRef, Clock, Engine, Error, ErrorKind, Fired, JobName, Keyed, Ordered, Repo, Residence,
+    Barrier, CheckpointId, ClaimRef, Clock, Engine, Error, ErrorKind, Fired, JobName, Keyed, Repo, Residence,
     Restoring, Start,
 };
 use bedload_lsm::Env;
@@ -21,10 +21,11 @@ use bedload_snapshot::{Epoch, Patience, RepoOptions, ShipOptions, ShipPolicy};
 use tokio::runtime::Runtime;
 
 use crate::Random;
+use crate::state_ended::{EndedHandles, EndedOperation, ended_among};
+use crate::state_keys::{KEYS, TestKey, key_number};
 use crate::state_model::{Due, Firing, Model, clock_of};
 use crate::state_operations::{Answer, Handles, Operation, Program, STATES, VERSIONED, answer, apply, namespaces_of};
 
-const KEYS: u64 = 14;
 const KEY_GROUPS: u32 = 16;
 const WORKERS_MAX: u64 = 8;
 const QUEUES: u64 = 4;
@@ -55,37 +56,14 @@ pub struct StatesTally {
     pub lazy: u64,
     /// Items that were migrated.
     pub migrated: u64,
+    /// Items that had ended and were shown, where that is allowed.
+    pub ended_shown: u64,
 }
 
 type Checked<T = ()> = Result<T, String>;
 
 fn unexpected(error: &Error) -> String {
     format!("unexpected error ({:?}): {error}", error.kind())
-}
-
-/// A type of keys, and some keys of it.
-trait TestKey: Ordered<Owned = Self> + Ord + Debug + Sized {
-    fn of(number: u64) -> Self;
-}
-
-impl TestKey for i64 {
-    fn of(number: u64) -> i64 {
-        number as i64 * 7 - 40
-    }
-}
-
-impl TestKey for String {
-    /// Some of them are so long that their length takes two bytes.
-    fn of(number: u64) -> String {
-        let length = [0, 3, 126, 127, 128, 300][number as usize % 6];
-        format!("{}\0{number}", "k".repeat(length))
-    }
-}
-
-impl TestKey for (String, u32) {
-    fn of(number: u64) -> (String, u32) {
-        ("n".repeat(number as usize % 3), number as u32)
-    }
 }
 
 /// Runs the history of `seed`.
@@ -118,6 +96,7 @@ struct Member {
     engine: Engine,
     env: Env,
     handles: Handles,
+    ended: EndedHandles,
 }
 
 /// What was when a checkpoint was taken.
@@ -225,8 +204,10 @@ impl<K: TestKey> History<K> {
     /// One operation on a state, or a timer set or deleted.
     fn operate(&mut self) -> Checked {
         self.tally.operations += 1;
-        if self.random.below(4) == 0 {
-            return self.set_timer();
+        match self.random.below(8) {
+            0 | 1 => return self.set_timer(),
+            2 => return self.operate_on_ended(),
+            _ => {}
         }
         let (key, operation) = self.draw_operation();
         let expected = answer(&mut self.model, self.program, key, operation);
@@ -242,6 +223,27 @@ impl<K: TestKey> History<K> {
             if found != *expected {
                 let residence = side.residence;
                 return Err(format!("{operation:?} of key {key}, {residence:?}: {found:?}, expected {expected:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An operation on states that show what has ended: the two jobs may show more and less of that.
+    fn operate_on_ended(&mut self) -> Checked {
+        let (key, operation) = (self.random.below(KEYS), EndedOperation::draw(|bound| self.random.below(bound)));
+        let now = self.model.now(Clock::Event);
+        let allowed = self.model.ended.answer(key, operation, now);
+        let worker = self.worker_of(key);
+        for side in &mut self.sides {
+            let member = &mut side.workers[worker];
+            let mut keyed = member.engine.with_key(&K::of(key)).map_err(|error| unexpected(&error))?;
+            let shown = operation.apply(&mut keyed, &member.ended).map_err(|error| unexpected(&error))?;
+            match ended_among(&shown, &allowed) {
+                Some(ended) => self.tally.ended_shown += ended as u64,
+                None => {
+                    let residence = side.residence;
+                    return Err(format!("{operation:?} of key {key}, {residence:?}: {shown:?}, allowed {allowed:?}"));
+                }
             }
         }
         Ok(())
@@ -501,10 +503,6 @@ impl<K: TestKey> History<K> {
     }
 }
 
-fn key_number<K: TestKey>(key: &K) -> u64 {
-    (0..KEYS).find(|number| K::of(*number) == *key).expect("keys are those that were given")
-}
-
 /// What a callback fails with.
 const REFUSAL: &str = "the operator refuses";
 
@@ -633,7 +631,8 @@ impl Side {
             let builder = builder.restoring(restoring).ship_options(ship).start(from.map_or(Start::Empty, Start::At));
             let mut engine = builder.open().await?;
             let handles = Handles::declare(&mut engine, program)?;
-            self.workers.push(Member { engine, env, handles });
+            let ended = EndedHandles::declare(&mut engine)?;
+            self.workers.push(Member { engine, env, handles, ended });
         }
         if let Some(from) = from {
             epoch.build_upon(from)?;

@@ -2,9 +2,10 @@
 
 use bedload_lsm::{Expiry, frame, frames};
 
-use super::{Core, Keyed, encode_element, split_end};
+use super::{Core, Keyed};
 use crate::backend::Change;
 use crate::codec::Codec;
+use crate::elements::{encode_element, split_end};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered::Ordered;
 use crate::spec::{Aggregate, Aggregating, List, Reducer, Reducing, State, StateKind, Value};
