@@ -20,6 +20,7 @@ mod regressions;
 mod repos;
 mod requests;
 mod rescales;
+mod running;
 mod scripts;
 mod states;
 mod taking_over;

@@ -3,12 +3,14 @@
 use bedload_snapshot::testing::{Bug, ObjectFault, seed_bug};
 use tests::jobs::{JobOptions, run_job};
 use tests::requests::{Lasts, Plan, RequestTally, Script};
+use tests::running::run_twice;
 use tests::states::{StatesOptions, run_states};
 
 #[test]
 fn seeded_bugs_are_found() {
     bugs_of_checkpoints();
     bugs_of_states();
+    bugs_of_the_runner();
 }
 
 fn bugs_of_checkpoints() {
@@ -43,4 +45,13 @@ fn bugs_of_states() {
         seed_bug(None);
         assert!(found.is_some(), "{bug:?} went unnoticed");
     }
+}
+
+fn bugs_of_the_runner() {
+    use bedload::testing::{Bug, seed_bug};
+    seed_bug(Some(Bug::BarriersNotAligned));
+    let found = (0..50).find_map(|seed| run_twice(seed).err());
+    seed_bug(None);
+    println!("{:?}: {found:?}", Bug::BarriersNotAligned);
+    assert!(found.is_some_and(|what| what.contains("were counted, of")), "it went unnoticed");
 }

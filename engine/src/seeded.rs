@@ -11,6 +11,8 @@ pub enum Bug {
     MapsNotMigrated = 3,
     /// Merge functions get the newer operand first.
     OperandsExchanged = 4,
+    /// A worker of the runner reads on behind the barrier of one source before those of the others came.
+    BarriersNotAligned = 5,
 }
 
 #[cfg(feature = "testing")]

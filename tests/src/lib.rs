@@ -31,6 +31,7 @@ pub mod kills;
 pub mod random_job;
 pub mod requests;
 pub mod rescales;
+pub mod running;
 #[cfg(shuttle)]
 pub mod schedules;
 pub mod shipped;

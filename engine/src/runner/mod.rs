@@ -17,6 +17,7 @@
 //!
 //! What fails, an error or a panic, ends the job with that error: the state goes back to a checkpoint only as a whole.
 
+mod directories;
 mod feed;
 mod task;
 
@@ -32,8 +33,9 @@ use crossbeam::channel::{Receiver, Sender, bounded, select, unbounded};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Handle, Runtime};
 
+use self::directories::remove_dropped;
 use self::feed::{Feed, Item, Route, ToSource};
-use self::task::{Input, InputState, Task};
+use self::task::{Beside, Input, InputState, Task};
 use crate::coordinator::{Assignment, Coordinator, CoordinatorOptions, FromWorker, ToWorker};
 use crate::engine::{Builder, Engine, Position, Start};
 use crate::error::{Error, ErrorKind, Result, fix};
@@ -295,8 +297,9 @@ impl<R, K, O> Job<R, K, O> {
         self
     }
 
-    /// A directory on a local disk for the working state of all workers, and their copies of the last checkpoint. Needed. Directories of
-    /// workers that later runs do not have stay.
+    /// A directory on a local disk for the working state of all workers, `w-0` and so on, and their copies of the last checkpoint.
+    /// Needed. Directories of workers that a later run does not have are removed when its workers are open: what is in them is of
+    /// an older checkpoint than whoever comes back needs.
     pub fn directory(mut self, directory: impl AsRef<Path>) -> Job<R, K, O> {
         self.directory = Some(directory.as_ref().to_owned());
         self
@@ -431,12 +434,13 @@ where
                 start_thread(scope, name, events.clone(), move || {
                     let opened = open_worker(&assigned, &repo, builder, &*open, &told_to, &runtime)?;
                     let (engine, operator) = opened;
-                    let (worker, shipping, aborted) = (assigned.worker, None, BTreeSet::new());
+                    let (worker, beside, aborted) = (assigned.worker, Beside::new(), BTreeSet::new());
                     let events = told_to;
-                    Task { worker, engine, operator, inputs, told, events, runtime, shipping, aborted }.run()
+                    Task { worker, engine, operator, inputs, told, events, runtime, beside, aborted }.run()
                 })?;
             }
             let positions = desk.wait_for_workers(&heard)?;
+            remove_dropped(&directory, desk.coordinator.assignments().len());
             if let Some(gone) = positions.keys().find(|known| !self.sources.iter().any(|(name, _)| name == *known)) {
                 return Err(fix(format!(
                     "job {job}: its checkpoint has a source {gone}, and this job has none of that name: what that source has not \

@@ -8,20 +8,23 @@
 //! Event time is the least watermark of the sources that have not ended; when all have, the greatest. Processing time is that of this
 //! machine's clock, and moves on between two messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bedload_snapshot::{Barrier, CheckpointId};
-use crossbeam::channel::{Receiver, Select, Sender};
+use crossbeam::channel::{Receiver, Select, Sender, unbounded};
+use futures_util::future::{Either, select};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::feed::Item;
 use super::{Event, Operator, SourcePosition, encode_positions, now_ms};
 use crate::coordinator::{FromWorker, ToWorker};
-use crate::engine::Engine;
+use crate::engine::{Confirmed, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ordered::Ordered;
+use crate::seeded::{Bug, is_seeded};
 use crate::shipment::Shipment;
 use crate::ttl::Clock;
 
@@ -54,10 +57,27 @@ pub struct Task<K, R, O> {
     pub told: Receiver<ToWorker>,
     pub events: Sender<Event>,
     pub runtime: Handle,
-    /// The last shipment, which may be on its way.
-    pub shipping: Option<JoinHandle<()>>,
+    pub beside: Beside,
     /// Checkpoints that were given up before this worker came to them.
     pub aborted: BTreeSet<CheckpointId>,
+}
+
+/// What goes on beside a worker's thread: it waits for the repo and for the disk.
+pub struct Beside {
+    /// The last shipment, which may be on its way.
+    shipping: Option<JoinHandle<()>>,
+    /// Ends shipments of checkpoints that are given up.
+    cancels: BTreeMap<CheckpointId, oneshot::Sender<()>>,
+    /// The last of what is done when a checkpoint exists, or was given up.
+    settling: Option<JoinHandle<()>>,
+    /// From there.
+    confirmed: (Sender<Confirmed>, Receiver<Confirmed>),
+}
+
+impl Beside {
+    pub fn new() -> Beside {
+        Beside { shipping: None, cancels: BTreeMap::new(), settling: None, confirmed: unbounded() }
+    }
 }
 
 impl<K: Ordered, R, O: Operator<K, R>> Task<K, R, O> {
@@ -70,10 +90,14 @@ impl<K: Ordered, R, O: Operator<K, R>> Task<K, R, O> {
             self.advance_processing_time()?;
             let tick = self.has_processing_timers().then_some(TICK);
             let open: Vec<usize> = (0..self.inputs.len())
-                .filter(|at| !self.inputs[*at].state.is_gone && self.inputs[*at].state.position.is_none())
+                .filter(|at| {
+                    let state = &self.inputs[*at].state;
+                    !state.is_gone && (state.position.is_none() || is_seeded(Bug::BarriersNotAligned))
+                })
                 .collect();
             let mut select = Select::new();
             select.recv(&self.told);
+            select.recv(&self.beside.confirmed.1);
             for at in &open {
                 select.recv(&self.inputs[*at].items);
             }
@@ -84,13 +108,20 @@ impl<K: Ordered, R, O: Operator<K, R>> Task<K, R, O> {
                     Err(_) => continue,
                 },
             };
-            match ready.index().checked_sub(1) {
-                None => match ready.recv(&self.told) {
-                    Ok(ToWorker::Stop) | Err(_) => return Ok(()),
+            match ready.index() {
+                0 => match ready.recv(&self.told) {
+                    Ok(ToWorker::Stop) | Err(_) => {
+                        self.settle_all();
+                        return Ok(());
+                    }
                     Ok(told) => self.obey(told)?,
                 },
-                Some(number) => {
-                    let at = open[number];
+                1 => {
+                    let confirmed = ready.recv(&self.beside.confirmed.1).expect("its sender is here too");
+                    self.engine.release(confirmed);
+                }
+                number => {
+                    let at = open[number - 2];
                     match ready.recv(&self.inputs[at].items) {
                         Ok(item) => self.take(at, item)?,
                         // Its thread has ended, and why is told elsewhere.
@@ -104,16 +135,46 @@ impl<K: Ordered, R, O: Operator<K, R>> Task<K, R, O> {
     fn obey(&mut self, told: ToWorker) -> Result<()> {
         match told {
             ToWorker::Confirm(checkpoint) => {
-                self.runtime.block_on(self.engine.confirm(checkpoint));
+                self.beside.cancels = self.beside.cancels.split_off(&checkpoint);
+                self.beside.cancels.remove(&checkpoint);
+                let (confirmation, confirmed) = (self.engine.confirmation(checkpoint), self.beside.confirmed.0.clone());
+                self.settle(async move {
+                    if let Some(seal) = confirmation.await {
+                        // Nobody listens any more when the job has ended.
+                        confirmed.send(seal).ok();
+                    }
+                });
                 self.operator.confirmed(checkpoint)
             }
             ToWorker::Abort(checkpoint) => {
                 self.aborted.insert(checkpoint);
-                self.runtime.block_on(self.engine.abort(checkpoint));
+                if let Some(cancel) = self.beside.cancels.remove(&checkpoint) {
+                    // One that has ended listens no more.
+                    cancel.send(()).ok();
+                }
+                let abortion = self.engine.abortion(checkpoint);
+                self.settle(abortion);
                 Ok(())
             }
             // The first was done by who opened the engine, and barriers come through the sources.
             ToWorker::Start(_) | ToWorker::Checkpoint(_) | ToWorker::Stop => Ok(()),
+        }
+    }
+
+    /// Does this beside, behind what was to be done for earlier checkpoints.
+    fn settle(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let former = self.beside.settling.take();
+        self.beside.settling = Some(self.runtime.spawn(async move {
+            if let Some(former) = former {
+                former.await.ok();
+            }
+            work.await;
+        }));
+    }
+
+    fn settle_all(&mut self) {
+        if let Some(settling) = self.beside.settling.take() {
+            self.runtime.block_on(settling).ok();
         }
     }
 
@@ -165,15 +226,29 @@ impl<K: Ordered, R, O: Operator<K, R>> Task<K, R, O> {
         Ok(())
     }
 
-    /// Ships beside, one shipment after the other: what an aborted one uploads is used by the next.
+    /// Ships beside, one shipment after the other: what an aborted one has uploaded is used by the next.
     fn ship(&mut self, checkpoint: CheckpointId, shipment: Shipment) {
-        let (worker, events, former) = (self.worker, self.events.clone(), self.shipping.take());
-        self.shipping = Some(self.runtime.spawn(async move {
+        let (worker, events, former) = (self.worker, self.events.clone(), self.beside.shipping.take());
+        let (cancel, cancelled) = oneshot::channel::<()>();
+        self.beside.cancels.insert(checkpoint, cancel);
+        self.beside.shipping = Some(self.runtime.spawn(async move {
             if let Some(former) = former {
                 // It has told its own fate.
                 former.await.ok();
             }
-            let shipped = tokio::spawn(shipment.ship()).await;
+            // A task of its own, whose panic is told.
+            let shipping = tokio::spawn(shipment.ship());
+            let end = shipping.abort_handle();
+            let shipped = match select(shipping, cancelled).await {
+                Either::Left((shipped, _)) => shipped,
+                Either::Right((Ok(()), shipping)) => {
+                    end.abort();
+                    shipping.await.ok();
+                    return;
+                }
+                // The checkpoint exists, so it was shipped; or the worker is gone.
+                Either::Right((Err(_), shipping)) => shipping.await,
+            };
             let bug = |cause| Error::new(ErrorKind::Bug, format!("shipping: {cause}"));
             let said = match shipped.map_err(bug).and_then(|shipped| shipped) {
                 Ok(shipped) => FromWorker::Claimed { worker, checkpoint, claim: shipped.claim },
