@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bedload_lsm::fs::{DiskFs, Fs, FsLock};
-use bedload_lsm::{Env, KeyRange, Store, SystemTime, Time};
+use bedload_lsm::{Env, KeyRange, Store, Time};
 use bedload_snapshot::{
     Barrier, Chain, CheckpointId, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
     RestoreOptions, Restored, ShipOptions, Worker, WorkerName, claims, restore, restore_lazily,
@@ -737,20 +737,20 @@ impl Engine {
     /// must not wait runs [`Engine::abortion`] beside.
     pub async fn abort(&mut self, checkpoint: CheckpointId) {
         self.abortion(checkpoint).await;
+        self.publish();
     }
 
     /// [`Engine::abort`] for a task beside the operator, in the order of the checkpoints.
     pub fn abortion(&self, checkpoint: CheckpointId) -> impl Future<Output = ()> + Send + use<> {
-        let worker = self.worker.clone();
+        let (worker, tally) = (self.worker.clone(), Arc::clone(&self.tally));
         async move {
+            tally.checkpoints().aborted += 1;
             if let Some(worker) = worker {
                 let (job, name) = (worker.job(), worker.name());
                 tracing::warn!(%job, worker = %name, %checkpoint, "heard that a checkpoint was given up");
                 worker.aborted(checkpoint).await;
             }
         }
-        self.tally.checkpoints().aborted += 1;
-        self.publish();
     }
 
     /// What it holds and has done since it was opened, as plain data. Costs a look at every tile's stack; of a

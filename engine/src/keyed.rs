@@ -14,8 +14,8 @@ use bedload_snapshot::KeyGroups;
 pub use self::kinds::{Addable, Mergeable, Readable};
 use crate::backend::{Backend, Change, Place};
 use crate::codec::Codec;
-use crate::elements::{ELEMENT_END_BYTES, decode_element, encode_element, split_end};
-use crate::error::{Error, ErrorKind, Result, fix};
+use crate::elements::{ELEMENT_END_BYTES, decode_element, encode_element};
+use crate::error::{Error, Result, fix};
 use crate::key_groups::{KeyHash, key_group};
 use crate::operands::{folded, operands};
 use crate::ordered::Ordered;
@@ -350,7 +350,7 @@ impl<N: Ordered + ?Sized> Keyed<'_, N> {
             return Err(fix(format!("state {}: it is not declared with a merge function", state.spec.name)));
         }
         let (backend, key) = self.key(state.tag);
-        backend.read(key, |list| operands(&state.spec, list.unwrap_or_default()))
+        backend.read(key, state.visibility(), |list| operands(&state.spec, list.unwrap_or_default()))
     }
 
     /// Reads what operands come to; renews their life where the declaration says so.
