@@ -132,6 +132,10 @@ impl Fs for Forgetful {
         self.0.create_sparse(path, bytes)
     }
 
+    fn open_sparse(&self, path: &Path) -> bedload_lsm::Result<Arc<dyn bedload_lsm::fs::SparseFile>> {
+        self.0.open_sparse(path)
+    }
+
     fn open(
         &self,
         path: &Path,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-use bedload_lsm::fs::{DiskFs, Fault, FaultFs, FaultPlan, FaultWhen, Fs};
+use bedload_lsm::fs::{DiskFs, Fault, FaultFs, FaultPlan, FaultWhen, Fs, MemoryFs};
 use bedload_lsm::{Env, Error, Store};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation};
 use bedload_snapshot::{
@@ -378,5 +378,126 @@ fn a_reader_without_a_fetcher_is_told() -> Result<(), Error> {
     let told = (0..ENTRIES).step_by(50).find_map(|number| store.get(&key(number)).err());
     let told = told.expect("most of it is not here");
     assert!(told.to_string().contains("its Fetcher was dropped"), "{told}");
+    Ok(())
+}
+
+/// What had been fetched was removed when the pool was opened again: a restore after a crash began from nothing.
+#[test]
+fn what_was_fetched_before_a_crash_is_not_fetched_again() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.refuse(BACKGROUND);
+    let fetcher = Fetcher::start(2)?;
+    let (restored, _) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    let mut store = scene.still_store("new")?;
+    restored.adopt(&mut store)?;
+    check_entries(&store, 1_111)?;
+    let here_bytes = fetcher.progress().here_bytes();
+    // Nothing is written when they end: a kill leaves the same.
+    drop((store, restored, fetcher));
+
+    scene.refuse(u64::MAX);
+    let fetcher = Fetcher::start(2)?;
+    let (restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    ended.recv().unwrap()?;
+    let (total, fetched) = (restored.plan.parcel_bytes(), fetcher.progress().fetched_parcel_bytes());
+    assert!(here_bytes * 4 > total, "{here_bytes} of {total} bytes were fetched before");
+    assert!(fetched + here_bytes < total + 50_000, "{fetched} bytes were fetched, and {here_bytes} of {total} before");
+    let mut store = scene.still_store("newer")?;
+    restored.adopt(&mut store)?;
+    check_entries(&store, 97)?;
+    drop((store, restored, fetcher));
+
+    // The download had ended before this crash.
+    let fetcher = Fetcher::start(2)?;
+    let (restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    ended.recv().unwrap()?;
+    assert_eq!((restored.local_runs, fetcher.progress().fetched_parcel_bytes()), (restored.plan.runs.len(), 0));
+    let mut store = scene.still_store("newest")?;
+    restored.adopt(&mut store)?;
+    check_entries(&store, 97)
+}
+
+#[test]
+fn a_power_loss_costs_what_it_has_dropped_and_nothing_else() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    let disk = MemoryFs::new();
+    scene.refuse(BACKGROUND);
+    let fetcher = Fetcher::start(2)?;
+    let pool = LocalPool::open(Arc::new(disk.clone()), "local")?;
+    let (restored, _) = scene.restore_lazily(&pool, &fetcher)?;
+    let mut store = scene.still_store("new")?;
+    restored.adopt(&mut store)?;
+    check_entries(&store, 1_111)?;
+    let (total, here_bytes) = (restored.plan.parcel_bytes(), fetcher.progress().here_bytes());
+    drop(fetcher);
+    // The names are durable, or images would hold no files at all; the bytes are in doubt.
+    disk.sync_dir(std::path::Path::new("local"))?;
+    scene.refuse(u64::MAX);
+    let mut random = Random::new(5);
+    let (mut all, mut some) = (0, 0);
+    for _ in 0..24 {
+        let image = disk.crash_image(&mut || random.draw());
+        let pool = LocalPool::open(Arc::new(image), "local")?;
+        let fetcher = Fetcher::start(2)?;
+        let (_restored, ended) = scene.restore_lazily(&pool, &fetcher)?;
+        // The digest of each run is compared at its end.
+        ended.recv().unwrap()?;
+        let fetched = fetcher.progress().fetched_parcel_bytes();
+        all += u32::from(fetched + here_bytes < total + 50_000);
+        some += u32::from(fetched + here_bytes > total + 50_000 && fetched + 200_000 < total);
+    }
+    assert!(all + some < 24 && some > 5, "of 24 images {all} kept everything and {some} a part");
+    Ok(())
+}
+
+/// As long as one of its runs had come with a lazy restore, and not been merged away, no copy of a checkpoint was kept on the
+/// machine: the next start went to the repo again.
+#[test]
+fn a_copy_is_kept_of_runs_that_were_fetched_as_they_were_read() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    let pool = scene.pool("local")?;
+    let fetcher = Fetcher::start(2)?;
+    let (restored, ended) = scene.restore_lazily(&pool, &fetcher)?;
+    let mut store = scene.still_store("new")?;
+    let worker = scene.worker()?.keep_copies(&pool);
+    worker.restored(restored.checkpoint, restored.adopt(&mut store)?);
+    ended.recv().unwrap()?;
+    store.put(&key(17), b"new")?;
+    let mut epoch = scene.epoch()?;
+    epoch.build_upon(restored.checkpoint)?;
+    let (checkpoint, _) = scene.checkpoint(&mut epoch, &worker, &mut store)?;
+    scene.runtime.block_on(worker.confirmed(checkpoint));
+    drop((store, restored, fetcher, worker));
+
+    let pool = scene.pool("local")?;
+    let again = scene.runtime.block_on(restore(&scene.repo, &scene.job, &scene.options(), &pool))?;
+    let again = again.expect("there is a checkpoint");
+    assert_eq!((again.fetched_bytes, again.copied_claims()), (0, 1));
+    let mut store = scene.still_store("newer")?;
+    again.adopt(&mut store)?;
+    assert_eq!(store.get(&key(17))?.as_deref(), Some(&b"new"[..]));
+    check_entries(&store, 101)
+}
+
+#[test]
+fn what_no_restore_has_asked_for_is_swept() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.refuse(BACKGROUND);
+    let fetcher = Fetcher::start(2)?;
+    let disk = MemoryFs::new();
+    let pool = LocalPool::open(Arc::new(disk.clone()), "local")?;
+    let (restored, _) = scene.restore_lazily(&pool, &fetcher)?;
+    let names = || -> Vec<String> { disk.paths().iter().map(|path| path.display().to_string()).collect() };
+    let partial = names().iter().filter(|name| name.ends_with(".partial")).count();
+    assert_eq!(partial, restored.plan.runs.len());
+    drop((restored, pool, fetcher));
+    scene.refuse(u64::MAX);
+    let env = Env::builder().fs(Arc::new(disk.clone())).threads(0).build()?;
+    let mut store = Store::options().env(&env).shape(GroupedKeys).open("state")?;
+    let pool = LocalPool::open(Arc::new(disk.clone()), "local")?;
+    let restored = scene.runtime.block_on(restore(&scene.repo, &scene.job, &scene.options(), &pool))?;
+    restored.expect("there is a checkpoint").adopt(&mut store)?;
+    let left: Vec<String> = names().into_iter().filter(|name| name.contains("local/")).collect();
+    assert_eq!(left, Vec::<String>::new());
     Ok(())
 }

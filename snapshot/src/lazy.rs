@@ -17,20 +17,21 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use bedload_lsm::fs::{Source, SparseFile};
+use bedload_lsm::fs::Source;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::ShippedRun;
+use crate::fetch::{ShippedRun, off_thread};
 use crate::local::LocalPool;
-use crate::manifest::{ClaimedRun, Hex};
+use crate::manifest::ClaimedRun;
 use crate::parcel::{CHUNK_BYTES, chunk_count, chunk_range};
+use crate::partial::PartialFile;
 
 /// How many chunks the background fetches in one request.
 const BACKGROUND_CHUNKS: u64 = 64;
@@ -123,28 +124,33 @@ impl Fetcher {
         self.runtime.as_ref().expect("it is taken by drop alone").handle()
     }
 
-    /// A run that is fetched as it is read. `shipped` is its parcel.
+    /// A run that is fetched as it is read, from what an earlier process has left of it in `pool` on. `shipped` is its parcel.
     ///
     /// # Errors
     /// Those of the disk.
-    pub(crate) fn lazy_run(&self, run: &ClaimedRun, shipped: ShippedRun, pool: &LocalPool) -> Result<Arc<LazyRun>> {
-        let file = pool.create_sparse(run.parcel.run, run.bytes)?;
+    pub(crate) async fn lazy_run(
+        &self,
+        run: &ClaimedRun,
+        shipped: ShippedRun,
+        pool: &LocalPool,
+    ) -> Result<Arc<LazyRun>> {
+        let (pool, name, bytes) = (pool.clone(), run.parcel.run, run.bytes);
+        let (file, known) = off_thread(move || PartialFile::open(&pool, name, bytes)).await?;
         let count = chunk_count(run.bytes);
-        let here = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        self.shared.progress.total_bytes.fetch_add(run.bytes, Ordering::Relaxed);
-        Ok(Arc::new(LazyRun {
+        let lazy = LazyRun {
             run: *run,
-            path: pool.unfinished(run.parcel.run),
             shipped,
-            pool: pool.clone(),
             file,
-            here,
+            here: (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             is_complete: AtomicBool::new(false),
             state: Mutex::new(State { missing: count, fetching: Vec::new(), failed: None }),
             arrived: Condvar::new(),
             shared: Arc::clone(&self.shared),
             handle: self.handle().clone(),
-        }))
+        };
+        self.shared.progress.total_bytes.fetch_add(run.bytes, Ordering::Relaxed);
+        lazy.note(known, &mut lazy.state());
+        Ok(Arc::new(lazy))
     }
 
     /// Fetches all of `runs` in the background, one after the other; `done` hears of the end. What may pass is tried again as
@@ -209,10 +215,8 @@ impl fmt::Debug for Fetcher {
 /// A run whose bytes arrive as they are read.
 pub(crate) struct LazyRun {
     run: ClaimedRun,
-    path: PathBuf,
     shipped: ShippedRun,
-    pool: LocalPool,
-    file: Arc<dyn SparseFile>,
+    file: PartialFile,
     /// A bit for each chunk; set when its bytes stand in the file.
     here: Vec<AtomicU64>,
     is_complete: AtomicBool,
@@ -269,25 +273,30 @@ impl LazyRun {
     /// Fetches some chunks, checks them, puts them into the file, and tells who waits.
     async fn fetch(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
         let fetched = self.fetch_into_file(&chunks).await;
-        let mut arrived = 0;
         {
             let mut state = self.state();
             state.fetching.retain(|range| *range != chunks);
             match &fetched {
-                Ok(()) => {
-                    for chunk in chunks.clone().filter(|chunk| !self.is_here(*chunk)).collect::<Vec<_>>() {
-                        self.here[(chunk / 64) as usize].fetch_or(1 << (chunk % 64), Ordering::Release);
-                        state.missing -= 1;
-                        let range = chunk_range(self.run.bytes, chunk);
-                        arrived += range.end - range.start;
-                    }
-                }
-                Err(error) => state.failed = Some((chunks.clone(), error.clone())),
+                Ok(()) => self.note(chunks, &mut state),
+                Err(error) => state.failed = Some((chunks, error.clone())),
+            }
+        }
+        self.arrived.notify_all();
+        fetched
+    }
+
+    /// Takes note that some chunks are here.
+    fn note(&self, chunks: impl IntoIterator<Item = u64>, state: &mut State) {
+        let mut arrived = 0;
+        for chunk in chunks {
+            if !self.is_here(chunk) {
+                self.here[(chunk / 64) as usize].fetch_or(1 << (chunk % 64), Ordering::Release);
+                state.missing -= 1;
+                let range = chunk_range(self.run.bytes, chunk);
+                arrived += range.end - range.start;
             }
         }
         self.shared.progress.here_bytes.fetch_add(arrived, Ordering::Relaxed);
-        self.arrived.notify_all();
-        fetched
     }
 
     async fn fetch_into_file(self: &Arc<Self>, chunks: &Range<u64>) -> Result<()> {
@@ -296,9 +305,8 @@ impl LazyRun {
             .progress
             .fetched_parcel_bytes
             .fetch_add(self.shipped.stored_bytes(chunks.clone()), Ordering::Relaxed);
-        let (run, offset) = (Arc::clone(self), chunks.start * CHUNK_BYTES);
-        let written = tokio::task::spawn_blocking(move || run.file.write_at(&bytes, offset)).await;
-        written.map_err(|cause| Error::new(ErrorKind::Bug, format!("writing fetched chunks: {cause}")))?
+        let (run, chunks) = (Arc::clone(self), chunks.clone());
+        off_thread(move || run.file.write(chunks, &bytes)).await
     }
 
     /// Fetches whatever is missing.
@@ -321,34 +329,19 @@ impl LazyRun {
 
     async fn settle_off_thread(self: &Arc<Self>) -> Result<()> {
         let run = Arc::clone(self);
-        let verified = tokio::task::spawn_blocking(move || run.settle()).await;
-        verified.map_err(|cause| Error::new(ErrorKind::Bug, format!("verifying a fetched run: {cause}")))?
+        off_thread(move || run.settle()).await
     }
 
     /// Compares the digest of the whole and gives the file its name.
     fn settle(&self) -> Result<()> {
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; CHUNK_BYTES as usize];
-        for chunk in 0..chunk_count(self.run.bytes) {
-            let range = chunk_range(self.run.bytes, chunk);
-            let part = &mut buffer[..(range.end - range.start) as usize];
-            self.file.read_exact_at(part, range.start)?;
-            hasher.update(part);
-        }
-        let found = Hex(*hasher.finalize().as_bytes());
-        if found != self.run.digest {
-            let what = format_args!("digest {found}, expected {}", self.run.digest);
-            return Err(Error::damaged(&self.path, 0, what));
-        }
-        self.file.sync_data()?;
-        self.pool.settle(self.run.parcel.run)?;
+        self.file.settle(self.run.digest)?;
         self.is_complete.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Fetches some chunks for somebody who will read them soon.
+    /// Fetches some chunks for somebody who will read them soon, unless they are here.
     pub async fn bring(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
-        self.fetch(chunks).await
+        if self.first_missing(chunks.clone()).is_none() { Ok(()) } else { self.fetch(chunks).await }
     }
 
     /// Waits until some chunks are here, and has them fetched.
@@ -431,7 +424,7 @@ impl Source for LazySource {
     }
 
     fn path(&self) -> &Path {
-        &self.0.path
+        self.0.file.path()
     }
 }
 

@@ -92,6 +92,7 @@ mod chosen;
 mod diff;
 mod lease;
 mod pacing;
+mod partial;
 mod restore_plan;
 mod retention;
 mod ship_plan;

@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! <directory>/<run>.run                        a complete run: fetched, or a hard link to a run of the store
-//! <directory>/<run>.unfinished                 a run on its way
+//! <directory>/<run>.unfinished                 a run on its way, from its start to its end
+//! <directory>/<run>.partial                    a run that is fetched as it is read, and beside it `.arrived`: see `partial`
 //! <directory>/<epoch>-<number>-<claim>.json    a copy of a claim of a checkpoint: which runs, in which stacks
 //! ```
 //!
-//! A file is written under an unfinished name and gets the run's name when its length and digest agree. Copies cost links, and the
+//! A file is written under another name and gets the run's name when its length and digest agree. Copies cost links, and the
 //! space of runs that the store has merged away since. Nothing is synced: a copy says at which start of the machine it was made,
-//! and after another one each run is compared with its digest before it is used. One process owns a pool; its files are
+//! and after another one each run is compared with its digest before it is used. One process owns a pool; its complete files are
 //! immutable. From any thread.
+//!
+//! What an earlier process has fetched stays until a store has adopted what it was restored from, or a checkpoint is confirmed:
+//! a restore after a crash fetches only what is missing. A run that is fetched as it is read is *held* meanwhile, and stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bedload_lsm::fs::{Appender, Fs, ReadMode, SparseFile};
+use bedload_lsm::fs::{Appender, Fs, ReadMode};
 use bedload_lsm::{RunId, RunRef};
 
 use crate::error::Result;
@@ -25,30 +29,74 @@ use crate::names::CheckpointId;
 /// Bytes that are hashed at once.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// How the name of a file ends that is written from its start to its end.
+const UNFINISHED: &str = ".unfinished";
+
+/// How the name of a run's file ends that is filled in any order.
+const PARTIAL: &str = ".partial";
+
+/// How the name of the file ends that tells what of that one is here.
+const ARRIVED: &str = ".arrived";
+
 /// Runs and checkpoints on this machine. On the device of the working directory, so that a store can link them.
 #[derive(Clone, Debug)]
 pub struct LocalPool {
     fs: Arc<dyn Fs>,
     directory: PathBuf,
+    held: Arc<Mutex<HeldRuns>>,
+}
+
+/// How often each run is held.
+type HeldRuns = BTreeMap<RunId, usize>;
+
+/// Keeps the files of a run for as long as this lives.
+pub(crate) struct Held {
+    run: RunId,
+    held: Arc<Mutex<HeldRuns>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.get_mut(&self.run).expect("it was counted when this was made");
+        *count -= 1;
+        if *count == 0 {
+            held.remove(&self.run);
+        }
+    }
 }
 
 impl LocalPool {
-    /// Opens the pool in `directory`, creating it when it does not exist; removes what was left unfinished, and runs that no copy
-    /// of a checkpoint names.
+    /// Opens the pool in `directory`, creating it when it does not exist. What an earlier process has fetched is used again by the
+    /// next restore.
     ///
     /// # Errors
     /// Those of the file system.
     pub fn open(fs: Arc<dyn Fs>, directory: impl AsRef<Path>) -> Result<LocalPool> {
         let directory = directory.as_ref().to_owned();
         fs.create_dir(&directory)?;
-        let pool = LocalPool { fs, directory };
+        let pool = LocalPool { fs, directory, held: Arc::default() };
         for file in pool.fs.read_dir(&pool.directory)? {
-            if file.name.ends_with(".unfinished") {
+            if file.name.ends_with(UNFINISHED) {
                 pool.fs.remove(&pool.directory.join(&file.name))?;
             }
         }
-        pool.sweep()?;
         Ok(pool)
+    }
+
+    /// The disk that it lies on.
+    pub(crate) fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
+    /// Keeps the files of a run.
+    pub(crate) fn hold(&self, run: RunId) -> Held {
+        *self.held_runs().entry(run).or_default() += 1;
+        Held { run, held: Arc::clone(&self.held) }
+    }
+
+    fn held_runs(&self) -> MutexGuard<'_, HeldRuns> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file of a run, whether it is there or not.
@@ -58,8 +106,11 @@ impl LocalPool {
 
     /// Whether a run's file is here, with its length.
     fn holds(&self, run: &LocalRun) -> Result<bool> {
-        let name = run.run.0.file_name();
-        Ok(self.fs.read_dir(&self.directory)?.iter().any(|file| file.name == name && file.bytes == run.bytes))
+        self.has(&run.run.0.file_name(), run.bytes)
+    }
+
+    fn has(&self, name: &str, bytes: u64) -> Result<bool> {
+        Ok(self.fs.read_dir(&self.directory)?.iter().any(|file| file.name == name && file.bytes == bytes))
     }
 
     /// Whether a run's file is here, and is what it was: reads all of it.
@@ -90,19 +141,25 @@ impl LocalPool {
     /// Gives the file that was started its name.
     pub(crate) fn finish(&self, run: RunId, file: Box<dyn Appender>) -> Result<()> {
         file.finish()?;
-        self.settle(run)
-    }
-
-    /// Starts a run's file that is filled in any order.
-    pub(crate) fn create_sparse(&self, run: RunId, bytes: u64) -> Result<Arc<dyn SparseFile>> {
-        let path = self.unfinished(run);
-        self.fs.remove(&path)?;
-        self.fs.create_sparse(&path, bytes)
-    }
-
-    /// Gives a file that was filled its name.
-    pub(crate) fn settle(&self, run: RunId) -> Result<()> {
         self.fs.rename(&self.unfinished(run), &self.path(run))
+    }
+
+    /// Gives a file that was filled in any order its name.
+    pub(crate) fn settle(&self, run: RunId, bytes: u64) -> Result<()> {
+        if let Err(error) = self.fs.rename(&self.partial(run), &self.path(run)) {
+            // A restore before this one may have been at it still, on the same file.
+            if !self.has(&run.file_name(), bytes)? {
+                return Err(error);
+            }
+        }
+        self.fs.remove(&self.arrived(run))
+    }
+
+    /// What is written down of the chunks of a run of `bytes` that has been fetched in part, in at most `told_max` bytes; `None`
+    /// when there is no such file.
+    pub(crate) fn read_arrived(&self, run: RunId, bytes: u64, told_max: u64) -> Result<Option<Vec<u8>>> {
+        let is_here = self.has(&format!("{run}{PARTIAL}"), bytes)?;
+        if is_here { self.read_file(&self.arrived(run), told_max) } else { Ok(None) }
     }
 
     /// Removes what was started.
@@ -110,18 +167,35 @@ impl LocalPool {
         self.fs.remove(&self.unfinished(run))
     }
 
-    /// The file of a run that is not complete.
-    pub(crate) fn unfinished(&self, run: RunId) -> PathBuf {
-        self.directory.join(format!("{run}.unfinished"))
+    fn unfinished(&self, run: RunId) -> PathBuf {
+        self.directory.join(format!("{run}{UNFINISHED}"))
+    }
+
+    /// The file of a run that is filled in any order.
+    pub(crate) fn partial(&self, run: RunId) -> PathBuf {
+        self.directory.join(format!("{run}{PARTIAL}"))
+    }
+
+    /// What is known of that file.
+    pub(crate) fn arrived(&self, run: RunId) -> PathBuf {
+        self.directory.join(format!("{run}{ARRIVED}"))
+    }
+
+    /// The same while it is begun anew.
+    pub(crate) fn unfinished_arrived(&self, run: RunId) -> PathBuf {
+        self.directory.join(format!("{run}{ARRIVED}{UNFINISHED}"))
     }
 
     /// Links the files of runs into the pool, those that are not in it yet; false when one of them has no file.
     pub(crate) fn link<'a>(&self, runs: impl Iterator<Item = &'a RunRef>) -> Result<bool> {
         let names: BTreeSet<String> = self.fs.read_dir(&self.directory)?.into_iter().map(|file| file.name).collect();
         for run in runs {
-            let Some(path) = run.path() else { return Ok(false) };
-            if !names.contains(&run.id().file_name()) {
-                self.fs.hard_link(path, &self.path(run.id()))?;
+            let is_here = names.contains(&run.id().file_name());
+            match run.path() {
+                Some(path) if !is_here => self.fs.hard_link(path, &self.path(run.id()))?,
+                // One that was fetched as it was read is here when all of it has been fetched.
+                None if !is_here || !run.source().is_complete() => return Ok(false),
+                _ => {}
             }
         }
         Ok(true)
@@ -179,7 +253,7 @@ impl LocalPool {
         self.sweep()
     }
 
-    /// Removes runs that no copy names; who has opened or linked them keeps them.
+    /// Removes runs that no copy names and nobody holds, complete or not; who has opened or linked them keeps them.
     pub(crate) fn sweep(&self) -> Result<()> {
         let mut named = BTreeSet::new();
         for (_, name) in self.copies()? {
@@ -187,8 +261,10 @@ impl LocalPool {
             named.extend(copy.into_iter().flat_map(|copy| copy.runs).map(|run| run.run.0));
         }
         for file in self.fs.read_dir(&self.directory)? {
-            let is_stray = RunId::from_file_name(&file.name).is_some_and(|run| !named.contains(&run));
-            if is_stray {
+            let partial = file.name.strip_suffix(PARTIAL).or_else(|| file.name.strip_suffix(ARRIVED));
+            let partial = partial.and_then(|name| name.parse().ok());
+            let whole = RunId::from_file_name(&file.name).filter(|run| !named.contains(run));
+            if partial.or(whole).is_some_and(|run| !self.held_runs().contains_key(&run)) {
                 self.fs.remove(&self.directory.join(&file.name))?;
             }
         }
@@ -206,15 +282,21 @@ impl LocalPool {
     /// Reads a copy; one that is damaged, as after a power loss, is none.
     fn read_copy(&self, name: &str) -> Result<Option<LocalCopy>> {
         let path = self.directory.join(name);
+        let bytes = self.read_file(&path, MANIFEST_BYTES_MAX)?;
+        Ok(bytes.and_then(|bytes| read(&bytes, &path.to_string_lossy()).ok()))
+    }
+
+    /// Reads a file of the pool of at most `bytes_max`; `None` when there is none.
+    fn read_file(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let files = self.fs.read_dir(&self.directory)?;
-        let Some(file) = files.iter().find(|file| file.name == name) else { return Ok(None) };
-        if file.bytes > MANIFEST_BYTES_MAX {
+        if !files.iter().any(|file| file.name == name && file.bytes <= bytes_max) {
             return Ok(None);
         }
-        let source = self.fs.open(&path, ReadMode::Pread)?;
+        let source = self.fs.open(path, ReadMode::Pread)?;
         let mut bytes = vec![0; usize::try_from(source.bytes()).unwrap_or(0)];
         source.read_exact_at(&mut bytes, 0)?;
-        Ok(read(&bytes, &path.to_string_lossy()).ok())
+        Ok(Some(bytes))
     }
 }
 

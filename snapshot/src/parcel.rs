@@ -276,7 +276,7 @@ pub(crate) fn reseal(parcel: &mut [u8], run: RunId, bytes: u64) {
 }
 
 /// CRC-32 of `bytes` as they stand at `place` of the parcel of `run`.
-fn checksum(run: RunId, place: u64, bytes: &[u8]) -> u32 {
+pub(crate) fn checksum(run: RunId, place: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&run.to_bytes());
     hasher.update(&place.to_le_bytes());

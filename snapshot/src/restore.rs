@@ -116,7 +116,8 @@ async fn fetch(
 
 /// Prepares key groups of a checkpoint to be read before they are here: reads manifests, and of each missing run its chunk
 /// table and last chunks. The rest is fetched by `fetcher` as it is read, and in the background, once the store has
-/// [adopted](Restored::adopt) it. `None` for [`Start::LatestOrEmpty`] where there is no checkpoint.
+/// [adopted](Restored::adopt) it. `None` for [`Start::LatestOrEmpty`] where there is no checkpoint. Chunks that an earlier process
+/// has fetched into `pool` are read and compared with their checksums, and not fetched again.
 ///
 /// The lease ends with the last chunk. `done` hears of that, or of why the background gave up: reads go on asking then, and the
 /// lease stays, to be declared void when the store is given up. It gives up for what is wrong with an object or the disk;
@@ -178,7 +179,7 @@ async fn prepare(
     let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
     let prepare = |run: ClaimedRun| async move {
         let shipped = ShippedRun::open(repo, job, completion.checkpoint, &run).await?;
-        let lazy = fetcher.lazy_run(&run, shipped, pool)?;
+        let lazy = fetcher.lazy_run(&run, shipped, pool).await?;
         // Footer and directory: the store reads them first.
         let count = chunk_count(run.bytes);
         lazy.bring(count.saturating_sub(LAST_CHUNKS)..count).await?;

@@ -63,6 +63,7 @@ macro_rules! conforms {
     ($($implementation:ident: $place:expr;)*) => { $(conforms!(@ $implementation, $place,
         appended_bytes_are_read_back
         a_sparse_file_is_filled_in_any_order
+        a_sparse_file_is_filled_on_after_a_restart
         an_empty_file_is_read
         reads_behind_the_end_are_damage
         only_mapped_sources_have_memory
@@ -117,6 +118,22 @@ fn a_sparse_file_is_filled_in_any_order(place: &Place) {
     file.write_at(b"9", 9).unwrap();
     drop(file);
     assert_eq!(place.read("b"), b"\x0012\0\0\0\x00789");
+}
+
+fn a_sparse_file_is_filled_on_after_a_restart(place: &Place) {
+    assert_kind(place.fs.open_sparse(&place.at("a")), ErrorKind::Fix);
+    place.fs.create_sparse(&place.at("a"), 6).unwrap().write_at(b"12", 1).unwrap();
+    let file = place.fs.open_sparse(&place.at("a")).unwrap();
+    file.write_at(b"45", 4).unwrap();
+    let mut bytes = [9; 6];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"\x0012\x0045");
+    assert_kind(file.write_at(b"past", 3), ErrorKind::Damaged);
+    file.sync_data().unwrap();
+    place.fs.create_dir(&place.at("directory")).unwrap();
+    assert!(place.fs.open_sparse(&place.at("directory")).is_err());
+    drop(file);
+    assert_eq!(place.read("a"), b"\x0012\x0045");
 }
 
 fn appended_bytes_are_read_back(place: &Place) {

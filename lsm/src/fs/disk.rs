@@ -5,6 +5,7 @@
 //! | create | `open(O_CREAT, O_EXCL, O_APPEND, O_NOFOLLOW)`, `fchmod` 0600 |
 //! | append, sync | `write`, `fdatasync` |
 //! | create sparse | the same without `O_APPEND`, `ftruncate`; then `pwrite` and `pread` |
+//! | open sparse | `open(O_NOFOLLOW)`; then `pwrite` and `pread` |
 //! | open | `open(O_NOFOLLOW)`, then `mmap` or one `pread` for each read |
 //! | create_dir | for each missing one `mkdir`, `chmod` 0700, and `fsync` of its parent |
 //! | sync_dir | `fsync` of the directory |
@@ -65,6 +66,13 @@ impl Fs for DiskFs {
         options.read(true).write(true).create_new(true);
         let file = open_private(&mut options, path).map_err(failed)?;
         file.set_len(bytes).map_err(failed)?;
+        Ok(Arc::new(DiskSparseFile { file, bytes, path: path.to_owned() }))
+    }
+
+    fn open_sparse(&self, path: &Path) -> Result<Arc<dyn SparseFile>> {
+        let failed = |cause| open_failed("open", path, cause);
+        let file = OpenOptions::new().read(true).write(true).custom_flags(no_follow()).open(path).map_err(failed)?;
+        let bytes = file.metadata().map_err(failed)?.len();
         Ok(Arc::new(DiskSparseFile { file, bytes, path: path.to_owned() }))
     }
 

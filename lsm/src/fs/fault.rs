@@ -303,6 +303,11 @@ impl Fs for FaultFs {
         Ok(Arc::new(FaultSparseFile { inner, control: Arc::clone(&self.control), path: path.to_owned() }))
     }
 
+    fn open_sparse(&self, path: &Path) -> Result<Arc<dyn SparseFile>> {
+        let inner = self.control.ask("open", path, || self.inner.open_sparse(path))?;
+        Ok(Arc::new(FaultSparseFile { inner, control: Arc::clone(&self.control), path: path.to_owned() }))
+    }
+
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>> {
         let inner = self.control.ask("open", path, || self.inner.open(path, mode))?;
         Ok(Arc::new(FaultSource { inner, control: Arc::clone(&self.control) }))

@@ -210,6 +210,14 @@ impl Fs for MemoryFs {
         Ok(Arc::new(MemorySparseFile { file }))
     }
 
+    fn open_sparse(&self, path: &Path) -> Result<Arc<dyn SparseFile>> {
+        let mut disk = self.disk();
+        let inode = disk.find(path).map_err(|errno| failed("open", path, errno))?;
+        disk.inode(inode).writers += 1;
+        let file = MemoryAppender { fs: self.clone(), inode, path: path.to_owned(), abandoned: Abandoned::default() };
+        Ok(Arc::new(MemorySparseFile { file }))
+    }
+
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>> {
         let mut disk = self.disk();
         let inode = disk.find(path).map_err(|errno| failed("open", path, errno))?;

@@ -92,6 +92,12 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// `Fix` when the name is taken, `Full` when the disk is.
     fn create_sparse(&self, path: &Path, bytes: u64) -> Result<Arc<dyn SparseFile>>;
 
+    /// Opens a file that [`Fs::create_sparse`] has made, to go on filling it. Follows no symbolic link.
+    ///
+    /// # Errors
+    /// `Fix` when there is none.
+    fn open_sparse(&self, path: &Path) -> Result<Arc<dyn SparseFile>>;
+
     /// Opens a finished file for reading. Follows no symbolic link.
     fn open(&self, path: &Path, mode: ReadMode) -> Result<Arc<dyn Source>>;
 
