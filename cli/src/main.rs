@@ -1,0 +1,7 @@
+//! The command `bedload`: see the library beside it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bedload_cli::main()
+}

@@ -1,0 +1,93 @@
+//! Sizes, times and numbers as people read them.
+
+use std::time::Duration;
+
+/// Bytes in IEC units, three digits: `1.44 MiB`.
+pub fn size(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {}", units[unit])
+}
+
+/// A time span, two or three digits: `16 µs`, `2.4 ms`, `31.0 s`.
+pub fn span(time: Duration) -> String {
+    let micros = time.as_micros();
+    match micros {
+        0..1_000 => format!("{micros} µs"),
+        1_000..10_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        10_000..1_000_000 => format!("{:.0} ms", micros as f64 / 1e3),
+        _ => format!("{:.1} s", micros as f64 / 1e6),
+    }
+}
+
+/// A number with commas: `336,776`.
+pub fn number(value: impl Into<i128>) -> String {
+    let value: i128 = value.into();
+    let digits = value.unsigned_abs().to_string();
+    let mut text = String::from(if value < 0 { "-" } else { "" });
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Columns that fit their widest cell; the first is aligned to the left, the others to the right. Two blanks stand before each line.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from("  ");
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            if column == 0 {
+                line.push_str(&format!("{cell:<width$}"));
+            } else {
+                line.push_str(&format!("  {cell:>width$}"));
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        let sizes = [0, 1023, 1024, 1_507_329, 1 << 30, (999 << 20) + (1 << 19), u64::MAX].map(size);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.00 KiB", "1.44 MiB", "1.00 GiB", "0.98 GiB", "16.0 EiB"]);
+    }
+
+    #[test]
+    fn spans_change_their_unit() {
+        let spans = [16, 2_400, 31_000, 31_000_000].map(|micros| span(Duration::from_micros(micros)));
+        assert_eq!(spans, ["16 µs", "2.4 ms", "31 ms", "31.0 s"]);
+    }
+
+    #[test]
+    fn numbers_have_commas() {
+        assert_eq!([0, 999, 336_776, -1_000].map(number), ["0", "999", "336,776", "-1,000"]);
+    }
+
+    #[test]
+    fn tables_are_aligned() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bcd".to_owned(), "2,000".to_owned()]];
+        assert_eq!(table(&rows), "  a        1\n  bcd  2,000\n");
+    }
+}
