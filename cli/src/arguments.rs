@@ -42,7 +42,7 @@ struct DemoArguments {
     #[arg(long, value_name = "URL")]
     repo: Option<String>,
     /// How many times the flights of the year are counted, as years one after the other.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
     years: u64,
     /// Which part of each year, from its start.
     #[arg(long, default_value_t = 1.0, value_parser = part, value_name = "0..1")]

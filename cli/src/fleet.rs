@@ -51,12 +51,13 @@ impl Fleet {
     /// # Errors
     /// Those of starting a process.
     pub async fn add(&mut self, setup: Setup) -> Result<()> {
-        let process = self.start(setup).await?;
+        let process = self.start(setup)?;
         self.processes.push(process);
-        Ok(())
+        self.set_up(self.processes.len() - 1).await
     }
 
-    async fn start(&mut self, setup: Setup) -> Result<Process> {
+    /// Waits for nothing, so that no process is started that is not known here: `end` waits for all of them.
+    fn start(&mut self, setup: Setup) -> Result<Process> {
         let failed = |cause| Error::io("start a worker process", "bedload", cause);
         let program = std::env::current_exe().map_err(failed)?;
         let mut command = Command::new(program);
@@ -67,9 +68,12 @@ impl Fleet {
         let output = child.stdout.take().expect("standard output is a pipe");
         let input = child.stdin.take();
         tokio::spawn(listen(number, output, self.sender.clone()));
-        let mut process = Process { number, child, input, setup: setup.clone() };
-        process.tell(&Order::Setup(setup)).await?;
-        Ok(process)
+        Ok(Process { number, child, input, setup })
+    }
+
+    async fn set_up(&mut self, worker: usize) -> Result<()> {
+        let setup = self.processes[worker].setup.clone();
+        self.tell(worker, &Order::Setup(setup)).await
     }
 
     /// The number of a worker's process in the system.
@@ -94,8 +98,8 @@ impl Fleet {
     /// Those of starting a process.
     pub async fn replace(&mut self, worker: usize) -> Result<()> {
         let setup = self.processes[worker].setup.clone();
-        self.processes[worker] = self.start(setup).await?;
-        Ok(())
+        self.processes[worker] = self.start(setup)?;
+        self.set_up(worker).await
     }
 
     /// # Errors

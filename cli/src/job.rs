@@ -234,7 +234,8 @@ impl Job<'_> {
         let step = (self.options.schedule.checkpoint_every / 8).clamp(1, STEP_MAX);
         let ahead = self.slowest() + WINDOW * step;
         loop {
-            if self.ordered >= self.next_checkpoint {
+            // At the limit somebody asks for one of their own.
+            if self.ordered >= self.next_checkpoint && self.ordered < limit {
                 self.next_checkpoint = self.ordered + self.options.schedule.checkpoint_every;
                 self.coordinator.ask();
             }
@@ -381,8 +382,10 @@ impl Job<'_> {
 
     /// Takes a checkpoint now, and waits for it.
     async fn checkpoint(&mut self) -> Result<CheckpointId> {
-        self.coordinator.ask();
         let ordered = self.ordered;
+        // One that is on its way began before, and is no answer.
+        self.flow(ordered, |job| job.begun.is_empty()).await?;
+        self.coordinator.ask();
         self.flow(ordered, |job| job.coordinator.answer().is_some()).await?;
         Ok(self.coordinator.answer().expect("it was waited for"))
     }
