@@ -86,7 +86,7 @@ struct Begun {
     shipped: Vec<Shipped>,
 }
 
-/// Whom the job's events concern.
+/// The job while it runs.
 pub struct Job<'a> {
     options: JobOptions,
     fleet: &'a mut Fleet,
@@ -154,11 +154,9 @@ async fn coordinator(options: &JobOptions, workers: u32, start: Start) -> Result
     // Checkpoints are asked for, by records: so that a run of any length shows as many.
     let policy = CheckpointPolicy { interval: Duration::MAX, tolerated_failures: 3, ..CheckpointPolicy::default() };
     let holder = "bedload demo".to_owned();
-    let options = (
-        CoordinatorOptions { workers, key_groups: KEY_GROUPS, start, policy, holder, ..CoordinatorOptions::default() },
-        options,
-    );
-    Coordinator::start(&options.1.repo, &options.1.name, options.0).await
+    let coordinated =
+        CoordinatorOptions { workers, key_groups: KEY_GROUPS, start, policy, holder, ..CoordinatorOptions::default() };
+    Coordinator::start(&options.repo, &options.name, coordinated).await
 }
 
 impl Job<'_> {
@@ -474,7 +472,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_decides_when_whom_the_kill_meets() {
+    fn a_seed_decides_when_the_kill_comes_and_whom_it_meets() {
         let schedules: Vec<Schedule> = (0..64).map(|seed| Schedule::new(1_000_000, seed)).collect();
         assert_eq!(Schedule::new(1_000_000, 7), schedules[7]);
         assert!(schedules.iter().all(|schedule| (350_000..600_000).contains(&schedule.kill_at)));

@@ -223,12 +223,12 @@ impl Planes {
     }
 }
 
+/// When it is forgotten, its time, and the flight.
+type PlainStop = (u64, u64, Flight);
+
 /// The same in plain collections.
-///
-/// # Errors
-/// As [`Replay::new`].
 pub fn count_plainly(replay: &Replay, records: u64) -> Totals {
-    let mut days: HashMap<(u16, u32), (Day, Vec<(u64, u64, Flight)>)> = HashMap::new();
+    let mut days: HashMap<(u16, u32), (Day, Vec<PlainStop>)> = HashMap::new();
     let mut timers: BTreeSet<(u64, u16, u32)> = BTreeSet::new();
     let mut now = 0;
     for record in 0..records {
