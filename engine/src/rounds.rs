@@ -68,6 +68,8 @@ impl Rounds {
     /// Asks for a checkpoint that begins from now on.
     pub fn ask(&mut self) {
         (self.asked, self.answer) = (Asked::Now, None);
+        // Those that are on their way began before.
+        self.in_flight.values_mut().for_each(|round| round.is_asked = false);
     }
 
     /// The checkpoint that was asked for, once it exists.
@@ -214,6 +216,22 @@ mod tests {
         assert_eq!(rounds.failed(id, s(70)), None);
         assert_eq!(rounds.claimed(1, id, claim(1)), None);
         assert_eq!(rounds.not_begun(s(71)), Verdict::Stop(2));
+    }
+
+    /// The demonstration asked for one before it rescaled, while one that it had asked for was on its way, and was given that one: what was
+    /// counted between the two was read again.
+    #[test]
+    fn one_that_began_before_the_question_is_no_answer() {
+        let mut rounds = rounds(1);
+        rounds.ask();
+        rounds.began(&barrier(1), s(1));
+        rounds.ask();
+        rounds.completed(barrier(1).checkpoint, s(2));
+        assert_eq!(rounds.answer(), None, "it began before");
+        assert_eq!(rounds.due(s(2)), Due::Begin);
+        rounds.began(&barrier(2), s(2));
+        rounds.completed(barrier(2).checkpoint, s(3));
+        assert_eq!(rounds.answer(), Some(barrier(2).checkpoint));
     }
 
     #[test]
