@@ -28,7 +28,6 @@ use tracing::{Instrument, Span};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{ShippedRun, off_thread};
-use crate::local::LocalPool;
 use crate::manifest::ClaimedRun;
 use crate::parcel::{CHUNK_BYTES, chunk_count, chunk_range};
 use crate::partial::PartialFile;
@@ -124,18 +123,14 @@ impl Fetcher {
         self.runtime.as_ref().expect("it is taken by drop alone").handle()
     }
 
-    /// A run that is fetched as it is read, from what an earlier process has left of it in `pool` on. `shipped` is its parcel.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub(crate) async fn lazy_run(
+    /// A run that is fetched as it is read, into `file`, which has the chunks of `known`. `shipped` is its parcel.
+    pub(crate) fn lazy_run(
         &self,
         run: &ClaimedRun,
         shipped: ShippedRun,
-        pool: &LocalPool,
-    ) -> Result<Arc<LazyRun>> {
-        let (pool, name, bytes) = (pool.clone(), run.parcel.run, run.bytes);
-        let (file, known) = off_thread(move || PartialFile::open(&pool, name, bytes)).await?;
+        file: PartialFile,
+        known: Vec<u64>,
+    ) -> Arc<LazyRun> {
         let count = chunk_count(run.bytes);
         let lazy = LazyRun {
             run: *run,
@@ -150,7 +145,7 @@ impl Fetcher {
         };
         self.shared.progress.total_bytes.fetch_add(run.bytes, Ordering::Relaxed);
         lazy.note(known, &mut lazy.state());
-        Ok(Arc::new(lazy))
+        Arc::new(lazy)
     }
 
     /// Fetches all of `runs` in the background, one after the other; `done` hears of the end. What may pass is tried again as

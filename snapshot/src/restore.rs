@@ -10,7 +10,7 @@ use tracing::Instrument;
 use crate::chain::Chain;
 use crate::chosen::{Start, choose};
 use crate::error::{Error, Result};
-use crate::fetch::{ShippedRun, fetch_run};
+use crate::fetch::{ShippedRun, fetch_run, off_thread};
 use crate::gather::{Gathered, gather};
 use crate::key_group::KeyGroups;
 use crate::lazy::{Fetcher, LazyRun, LazySource};
@@ -19,6 +19,7 @@ use crate::local::LocalPool;
 use crate::manifest::{ClaimedRun, ClaimedSlice, ClaimedStack, Completion, LocalCopy};
 use crate::names::{CheckpointId, JobName};
 use crate::parcel::chunk_count;
+use crate::partial::PartialFile;
 use crate::repo::Repo;
 use crate::restore_plan::{PlannedStack, RestorePlan};
 use crate::ship::ShippedState;
@@ -177,15 +178,17 @@ async fn prepare(
     fetcher: &Fetcher,
 ) -> Result<Restored> {
     let Gathered { plan, copies, missing, .. } = gather(repo, job, completion, options.groups, pool).await?;
-    let prepare = |run: ClaimedRun| async move {
+    // Before the requests, which so come in one order.
+    let files = open_files(missing, pool).await?;
+    let prepare = |(run, file, here): Opened| async move {
         let shipped = ShippedRun::open(repo, job, completion.checkpoint, &run).await?;
-        let lazy = fetcher.lazy_run(&run, shipped, pool).await?;
+        let lazy = fetcher.lazy_run(&run, shipped, file, here);
         // Footer and directory: the store reads them first.
         let count = chunk_count(run.bytes);
         lazy.bring(count.saturating_sub(LAST_CHUNKS)..count).await?;
         Ok::<_, Error>((run.parcel.run, lazy))
     };
-    let prepared = futures_util::stream::iter(missing.into_iter().map(prepare));
+    let prepared = futures_util::stream::iter(files.into_iter().map(prepare));
     let lazy: BTreeMap<RunId, Arc<LazyRun>> = prepared.buffer_unordered(PREPARED_AT_ONCE).try_collect().await?;
     Ok(Restored {
         checkpoint: completion.checkpoint,
@@ -196,6 +199,19 @@ async fn prepare(
         copies,
         lazy,
     })
+}
+
+/// A run, its file, and the chunks that are here.
+type Opened = (ClaimedRun, PartialFile, Vec<u64>);
+
+/// Opens the files of runs, from what an earlier process has left of them in `pool` on.
+async fn open_files(runs: Vec<ClaimedRun>, pool: &LocalPool) -> Result<Vec<Opened>> {
+    let pool = pool.clone();
+    let open = move |run: ClaimedRun| {
+        let (file, here) = PartialFile::open(&pool, run.parcel.run, run.bytes)?;
+        Ok((run, file, here))
+    };
+    off_thread(move || runs.into_iter().map(open).collect()).await
 }
 
 impl Restored {

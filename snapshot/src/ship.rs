@@ -147,6 +147,8 @@ pub(crate) struct RunUpload {
     run: RunRef,
     parcel: ParcelName,
     upload: OpenUpload,
+    /// When it began.
+    pub began_ms: u64,
     /// `None` behind the last piece, and behind a piece that failed or was cancelled.
     batches: Option<Batches>,
 }
@@ -171,7 +173,7 @@ impl RunUpload {
         let parcel = new_name(repo, run);
         let batches = Some(Batches::new(run.id(), *run.digest(), source_of(fs, run)?, level));
         let upload = repo.open_upload(&ObjectName::Parcel(job.clone(), parcel));
-        Ok(RunUpload { run: run.clone(), parcel, upload, batches })
+        Ok(RunUpload { run: run.clone(), parcel, upload, began_ms: repo.ambient().now_ms(), batches })
     }
 
     /// Sends `allowance` bytes more of the run, to the next full chunk.

@@ -47,7 +47,7 @@
 //! Where a checkpoint changes little, one tile outweighs what it changed, and one merged run may. Such a run is uploaded *ahead*: over
 //! several checkpoints, a share of each, and takes its place in the stacks when all of it is in the repo. Until then it is kept
 //! on the local disk, also when merges have taken it out of the local stacks. One at a time is on its way for each of the two
-//! purposes. Simulated with tiles of 79 MB, beside uploads with one checkpoint (uploaded to changed, on average and at most):
+//! purposes. What would take so many checkpoints that it is old before it can be used, is uploaded with one. Simulated with tiles of 79 MB, beside uploads with one checkpoint (uploaded to changed, on average and at most):
 //!
 //! ```text
 //! tiles  changed        ahead        with one checkpoint
@@ -162,6 +162,8 @@ pub(crate) struct ShipInputs<'a> {
     pub is_shipped: &'a dyn Fn(RunId) -> bool,
     /// Runs that earlier plans chose to be uploaded ahead; those that are shipped take their place now.
     pub ahead: &'a [Ahead],
+    /// Over how many checkpoints a run may be uploaded.
+    pub checkpoints_ahead: u64,
     /// What decides.
     pub policy: &'a ShipPolicy,
 }
@@ -334,16 +336,18 @@ impl<'a> Planning<'a> {
     }
 
     /// Takes what an upload costs from what a checkpoint may upload. Where that is too little the answer is no: the upload waits for
-    /// the next checkpoint, or begins ahead of its use when it is too much for any.
+    /// the next checkpoint, or begins ahead of its use when it is too much for any. What would take too many checkpoints is uploaded
+    /// with this one.
     fn is_affordable(&mut self, purpose: Purpose, run: RunId) -> bool {
         let (cost, left, allowed) = (self.cost(run), self.allowances.of(purpose), self.allowed.of(purpose));
         let at_once = allowed.max(self.inputs.policy.whole_max);
-        if cost <= left || left == allowed && cost <= at_once {
+        let takes_long = allowed > 0 && cost > allowed.saturating_mul(self.inputs.checkpoints_ahead);
+        if cost <= left || left == allowed && (cost <= at_once || takes_long) {
             *self.allowances.left(purpose) = left.saturating_sub(cost);
             self.chosen.insert(run);
             return true;
         }
-        if cost > at_once && !self.is_ahead(purpose) {
+        if cost > at_once && !takes_long && !self.is_ahead(purpose) {
             let slices = self.inputs.tiles.iter().flat_map(|tile| {
                 let of_run = tile.slices.iter().filter(|slice| slice.run == run);
                 of_run.map(|slice| (tile.range.clone(), *slice))

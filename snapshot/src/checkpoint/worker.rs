@@ -67,6 +67,8 @@ struct Shipped {
     orphans: BTreeMap<RunId, ClaimedRun>,
     /// How many uploads ahead failed since the last one that did not.
     ahead_failures: u32,
+    /// When the last checkpoint was shipped.
+    shipped_at_ms: Option<u64>,
     /// Leases on such runs.
     leases: Vec<(CheckpointId, HeldLease)>,
 }
@@ -266,7 +268,7 @@ impl Worker {
         known.extend(young.into_iter().map(|run| (run.parcel.run, run)));
         // One that is too old to be used is uploaded again, if it is of use still.
         ahead.retain(|run| run.upload.is_some() || known.contains_key(&run.ahead.run));
-        let plan = local.plan(base, &known, ahead, &self.options);
+        let plan = local.plan(base, &known, ahead, self.checkpoints_ahead(), &self.options);
         ahead.retain(|run| !plan.useless.contains(&run.ahead.run));
         let lacking: Vec<RunRef> = plan.uploads.iter().map(|run| local.runs[run].clone()).collect();
         // Known at once: those that are there are used again when another one fails.
@@ -290,6 +292,14 @@ impl Worker {
         Ok((state, ShipReport { claimed_bytes, ..report }, uploaded))
     }
 
+    /// Over how many checkpoints a run may be uploaded, as they come now: so many as begin within a quarter of the time for which
+    /// uploads are used. Takes note of this one.
+    fn checkpoints_ahead(&self) -> u64 {
+        let now = self.repo.ambient().now_ms();
+        let last = self.shipped().shipped_at_ms.replace(now);
+        last.map_or(u64::MAX, |last| self.options.reuse_ms / 4 / now.saturating_sub(last).max(1))
+    }
+
     /// Begins and goes on to upload what a plan wants to be there for later checkpoints.
     async fn send_ahead(&self, plan: &ShipPlan, local: &LocalState, ahead: &mut Vec<AheadRun>) -> Result<Sent> {
         for begin in &plan.begin {
@@ -300,7 +310,10 @@ impl Worker {
         let mut all = Sent::default();
         for run in ahead.iter_mut() {
             let Some(upload) = &mut run.upload else { continue };
-            match upload.advance(plan.allowances.of(run.ahead.purpose)).await {
+            // Some stores date an object by the start of its upload: it must not be old when it can be used.
+            let is_late = self.repo.ambient().now_ms().saturating_sub(upload.began_ms) > self.options.reuse_ms / 2;
+            let allowance = if is_late { u64::MAX } else { plan.allowances.of(run.ahead.purpose) };
+            match upload.advance(allowance).await {
                 Ok(sent) => {
                     all.bytes += sent.bytes;
                     all.parcel_bytes += sent.parcel_bytes;
@@ -504,6 +517,7 @@ impl LocalState {
         base: Option<&ShippedState>,
         known: &BTreeMap<RunId, ClaimedRun>,
         ahead: &[AheadRun],
+        checkpoints_ahead: u64,
         options: &ShipOptions,
     ) -> ShipPlan {
         let bytes = |run: RunId| {
@@ -516,6 +530,7 @@ impl LocalState {
             run_bytes: &bytes,
             is_shipped: &|run| known.contains_key(&run),
             ahead: &ahead,
+            checkpoints_ahead,
             policy: &options.policy,
         })
     }

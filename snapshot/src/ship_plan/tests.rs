@@ -62,6 +62,7 @@ impl Simulation {
             run_bytes: &|run| self.run_bytes[&run],
             is_shipped: &|run| self.in_repo.contains(&run),
             ahead: &ahead,
+            checkpoints_ahead: 1000,
             policy: &self.policy,
         });
         self.uploaded = plan.uploads.iter().map(|run| self.run_bytes[run]).sum();
@@ -230,6 +231,7 @@ fn a_checkpoint_without_deltas_uploads_nothing() {
         run_bytes: &|run| simulation.run_bytes[&run],
         is_shipped: &|run| simulation.in_repo.contains(&run),
         ahead: &[],
+        checkpoints_ahead: 1000,
         policy: &simulation.policy,
     });
     assert_eq!((plan.uploads.len(), plan.stacks), (0, shipped));

@@ -40,6 +40,7 @@ impl ShipScene {
             run_bytes: &|_| 1_000_000,
             is_shipped: &|run| run != self.deltas[0].run,
             ahead: &[],
+            checkpoints_ahead: 1000,
             policy: &self.policy,
         });
         plan.uploads.len()
