@@ -33,16 +33,6 @@ fn heal(scene: &Scene) {
     scene.objects.choose(|_| None);
 }
 
-/// What exists is there and restores, and behind the grace time nothing else is.
-fn check_clean(scene: &mut Scene) -> Result<(), Stop> {
-    scene.check_all()?;
-    scene.pass_ms(2 * GRACE_MS);
-    scene.collect()?;
-    let (left, reached) = (scene.objects_of_checkpoints(), scene.reached()?);
-    check(left == reached, || format!("{:?} stayed for nothing", left.difference(&reached).collect::<Vec<_>>()))?;
-    scene.check_all().map(drop)
-}
-
 /// FLINK-7268 (<https://github.com/apache/flink/pull/4410>): checkpoints were deleted asynchronously. A deletion that was still to be
 /// done when the job restarted lowered the counts of the restarted registry, and files were deleted that the restored checkpoint
 /// used. Here a collector has decided, and stands still while the job restarts, goes on, and uses old uploads again.
@@ -68,7 +58,7 @@ fn deletions_that_were_decided_before_a_restart_spare_what_the_restarted_job_use
     scene.objects.let_go();
     let collected = scene.runtime.block_on(deleting)?;
     check(collected.deleted > 1, || format!("{collected:?}"))?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// The other half of FLINK-7268: a job that restarts from a checkpoint which is being deleted. Whoever reads one has a lease, and
@@ -98,7 +88,7 @@ fn a_restart_from_a_checkpoint_that_is_being_deleted_is_told() -> Result<(), Sto
     let error = scene.runtime.block_on(reading).expect_err("it has expired");
     check(error.kind() == ErrorKind::Fix && error.to_string().contains("has expired"), || error.to_string())?;
     check(scene.leases() == 0, || "its lease stayed".into())?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// FLINK-24611 (<https://github.com/apache/flink/pull/17774>): the coordinator discarded the files of a checkpoint that was aborted, and a
@@ -118,9 +108,9 @@ fn what_an_aborted_checkpoint_uploaded_serves_the_next_one() -> Result<(), Stop>
     scene.pass_ms(10 * GRACE_MS);
     scene.collect()?;
     scene.complete(&next, claims)?;
-    check_clean(&mut scene)?;
+    scene.check_clean()?;
     scene.expire_all_but(1)?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// The other side of FLINK-24611: what is used again must not be on its way to be deleted. Uploads of half the grace time are not
@@ -135,7 +125,7 @@ fn what_an_aborted_checkpoint_uploaded_long_ago_is_uploaded_again() -> Result<()
     scene.pass_ms(GRACE_MS / 2);
     scene.checkpoint()?;
     check(scene.reports.iter().all(|report| report.uploaded_runs > 0), || format!("{:?}", scene.reports))?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// FLINK-29095 (<https://github.com/apache/flink/pull/21050>): a worker that was restored named its next file as it had before the
@@ -160,7 +150,7 @@ fn a_worker_behind_a_crash_names_nothing_as_before_it() -> Result<(), Stop> {
     check(bytes(&scene) == written, || "something was written under a name of before the crash".into())?;
     let reached = scene.reached()?;
     check(of_the_crashed.iter().all(|path| !reached.contains(path)), || "what was lost came back".into())?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// The worst case of FLINK-29095: the names *are* the same, because a machine was copied together with its randomness. Other bytes
@@ -211,9 +201,9 @@ fn two_checkpoints_on_their_way_that_upload_one_run_keep_both() -> Result<(), St
     check(scene.reports.iter().any(|report| report.uploaded_runs > 1), || format!("{:?}", scene.reports))?;
     scene.complete(&first, of_first)?;
     scene.complete(&second, of_second)?;
-    check_clean(&mut scene)?;
+    scene.check_clean()?;
     scene.expire_all_but(1)?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// What FLINK-29913 led to here: of two checkpoints on their way the newer one was completed first, and the older one after it. It
@@ -232,7 +222,7 @@ fn a_checkpoint_is_not_completed_behind_a_newer_one() -> Result<(), Stop> {
     check(error.kind() == ErrorKind::Fix && error.to_string().contains("newer"), || error.to_string())?;
     scene.give_up(&older);
     scene.start(1)?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// FLINK-30461 (<https://github.com/apache/flink/pull/21547>): a checkpoint was cancelled while it was uploaded; the files that were there
@@ -259,7 +249,7 @@ fn what_a_cancelled_checkpoint_uploaded_is_collected() -> Result<(), Stop> {
         drop(member);
         scene.settle();
         scene.start(2)?;
-        check_clean(&mut scene)?;
+        scene.check_clean()?;
         check(scene.objects.unfinished().is_empty(), || format!("cancelled at {cancelled_at}: parts stayed"))?;
         if shipped.is_some() {
             check(cancelled_at > 6, || format!("{cancelled_at} requests in all"))?;
@@ -303,11 +293,11 @@ fn a_coordinator_that_stood_still_does_not_complete_in_a_slot_that_was_deleted()
     scene.check_all()?;
     scene.write(12)?;
     scene.checkpoint()?;
-    check_clean(&mut scene)?;
+    scene.check_clean()?;
     scene.pass_ms(8 * DAY_MS);
     scene.collect()?;
     check(scene.objects.bytes(&slot).is_none(), || format!("{slot} stays for ever"))?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// SlateDB's RFC 29 (<https://github.com/slatedb/slatedb/blob/main/rfcs/0029-gc-safe-sst-ulid-timestamps.md>): a file that was uploaded and
@@ -358,7 +348,7 @@ fn an_upload_that_is_not_yet_claimed_is_not_old() -> Result<(), Stop> {
         scene.pass_ms(30 * DAY_MS);
         scene.collect()?;
         scene.complete(&barrier, claims)?;
-        check_clean(&mut scene)?;
+        scene.check_clean()?;
     }
     Ok(())
 }
@@ -389,7 +379,7 @@ fn an_upload_that_ends_behind_the_end_of_its_checkpoint_is_collected() -> Result
     check(scene.objects.bytes(&name.to_string()).is_some(), || "the zombie has not claimed".into())?;
     let error = scene.runtime.block_on(replaced.begin()).expect_err("it was replaced");
     check(error.kind() == ErrorKind::Fenced, || error.to_string())?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// The answer to a put is lost, and the put has happened: every one of a job, at its first try. Nothing is done twice: no slot
@@ -415,7 +405,7 @@ fn a_lost_answer_to_a_put_that_has_happened_does_nothing_twice() -> Result<(), S
         scene.expire_all_but(1)?;
         scene.mark_boundary()?;
         check(fault.is_none() || objects.faults() > 20, || format!("{} faults", objects.faults()))?;
-        check_clean(&mut scene)?;
+        scene.check_clean()?;
         slots.push(scene.chain()?.state().next_slot());
     }
     check(slots.iter().all(|slot| *slot == slots[0]), || format!("{slots:?}"))
@@ -448,7 +438,7 @@ fn a_job_that_was_stopped_for_a_year_goes_on() -> Result<(), Stop> {
     let uploaded: u64 = scene.reports.iter().map(|report| report.uploaded_bytes).sum();
     let claimed: u64 = scene.reports.iter().map(|report| report.claimed_bytes).sum();
     check(uploaded * 2 < claimed, || format!("{uploaded} of {claimed} bytes were uploaded again"))?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }
 
 /// A restore that stands still for a year: its checkpoint expires, and everything is collected, again and again. It is there
@@ -481,5 +471,5 @@ fn a_checkpoint_that_is_read_for_a_year_stays() -> Result<(), Stop> {
     restored.adopt(&mut store)?;
     let found = store.scan(..)?.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
     same_state("the reader", &found.collect::<Result<_, _>>()?, &scene.frozen[&first])?;
-    check_clean(&mut scene)
+    scene.check_clean()
 }

@@ -724,7 +724,7 @@ impl Engine {
         }
     }
 
-    /// Lets go of what was kept for a checkpoint until it existed. Takes no time.
+    /// Lets go of what was kept for a checkpoint until it existed. Takes no time; with the feature `metrics`, that of [`Engine::stats`].
     pub fn release(&mut self, Confirmed(seal): Confirmed) {
         if let Backend::Lsm(store) = &mut self.core.backend {
             store.release(seal);

@@ -418,6 +418,19 @@ impl Scene {
         Ok(())
     }
 
+    /// What exists is there and restores, and behind the grace time nothing else is.
+    ///
+    /// # Errors
+    /// Those of the steps; [`Stop::Wrong`] with what stayed for nothing.
+    pub fn check_clean(&mut self) -> Result<(), Stop> {
+        self.check_all()?;
+        self.pass_ms(2 * GRACE_MS);
+        self.collect()?;
+        let (left, reached) = (self.objects_of_checkpoints(), self.reached()?);
+        check(left == reached, || format!("{:?} stayed for nothing", left.difference(&reached).collect::<Vec<_>>()))?;
+        self.check_all().map(drop)
+    }
+
     /// Deletes all garbage.
     ///
     /// # Errors
