@@ -164,7 +164,7 @@ fn a_pin_keeps_a_checkpoint_that_has_expired() {
         assert!(matches!(why(&repo, &claim).await.unwrap(), Why::Reached(_)));
 
         unpin(&repo, &job.name, &before_upgrade).await.unwrap();
-        assert_eq!(unpin(&repo, &job.name, &before_upgrade).await.unwrap_err().kind(), ErrorKind::Fix);
+        assert_eq!(unpin(&repo, &job.name, &before_upgrade).await.unwrap_err().kind(), ErrorKind::Missing);
         assert_eq!(why(&repo, &claim).await.unwrap(), Why::Garbage);
         assert!(collect(&repo, &job.name, &all_garbage()).await.unwrap().deleted > 0);
         assert_eq!(read(&repo, &job.name, Start::Latest).await, taken[2].1);

@@ -4,15 +4,18 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::{config, ls};
+use crate::context::Context;
 use crate::demo::{Demo, demo};
+use crate::settings::Flags;
 use crate::{exit, worker};
 
 /// State of stream operators, checkpointed to an object store: see it work, and look after it.
-///
-/// Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "bedload", version, max_term_width = 100)]
+#[command(name = "bedload", version, max_term_width = 100, after_help = exit::HELP)]
 struct Arguments {
+    #[command(flatten)]
+    flags: Flags,
     #[command(subcommand)]
     command: Command,
 }
@@ -20,6 +23,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(DemoArguments),
+    Ls(ls::LsArguments),
+    Config(config::ConfigArguments),
     #[command(name = crate::fleet::WORKER_COMMAND, hide = true)]
     Worker,
 }
@@ -38,9 +43,6 @@ enum Command {
                   git log --name-status | bedload demo --input -"
 )]
 struct DemoArguments {
-    /// Where checkpoints go: file:///folder, or s3://bucket/path, az:// and gs:// where they are built in. Nothing is deleted there.
-    #[arg(long, value_name = "URL")]
-    repo: Option<String>,
     /// How many times the flights of the year are counted, as years one after the other.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=1000))]
     years: u64,
@@ -59,9 +61,6 @@ struct DemoArguments {
     /// Keeps the folder with the repo, and says where it is.
     #[arg(long)]
     keep: bool,
-    /// Prints the report as JSON, and nothing else.
-    #[arg(long)]
-    json: bool,
     /// For tests of the comparison: workers pass over one record after a restore.
     #[arg(long, hide = true)]
     lose_a_record: bool,
@@ -77,39 +76,42 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(cause) => return failed(&cause),
+        Err(cause) => {
+            eprintln!("bedload: threads could not be started: {cause}");
+            return ExitCode::from(exit::FAILED);
+        }
     };
     let ended = runtime.block_on(async {
         match arguments.command {
-            Command::Demo(asked) => demo(&asked.into()).await,
+            Command::Demo(asked) => demo(&asked.with(arguments.flags)).await,
             Command::Worker => worker::run().await.map(|()| exit::DONE),
+            Command::Ls(asked) => ls::run(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Config(asked) => config::run(&asked, &Context::new(&arguments.flags)?),
         }
     });
     // A thread may wait for standard input, and nobody waits for it.
     runtime.shutdown_background();
     match ended {
         Ok(code) => ExitCode::from(code),
-        Err(error) => failed(&error),
+        Err(error) => {
+            eprintln!("bedload: {error}");
+            ExitCode::from(exit::code_of(&error))
+        }
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("bedload: {error}");
-    ExitCode::from(exit::FAILED)
-}
-
-impl From<DemoArguments> for Demo {
-    fn from(asked: DemoArguments) -> Demo {
+impl DemoArguments {
+    fn with(self, flags: Flags) -> Demo {
         Demo {
-            repo: asked.repo,
-            years: asked.years,
-            part: asked.part,
-            from_pipe: asked.input.is_some(),
-            memory_mib: asked.memory.into(),
-            seed: asked.seed,
-            keeps: asked.keep,
-            is_json: asked.json,
-            loses_a_record: asked.lose_a_record,
+            repo: flags.repo,
+            years: self.years,
+            part: self.part,
+            from_pipe: self.input.is_some(),
+            memory_mib: self.memory.into(),
+            seed: self.seed,
+            keeps: self.keep,
+            is_json: flags.json,
+            loses_a_record: self.lose_a_record,
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The command `bedload`: a demonstration on real data.
+//! The command `bedload`: a demonstration on real data, and what an operator of jobs needs at a repo.
 //!
 //! ```text
 //!  bedload demo           runs a job of several processes on a temporary repo, kills one of them, rescales, and compares what was counted
+//!  bedload ls             lists jobs and checkpoints
+//!  bedload config show    tells which settings are in force, and where each came from
 //! ```
 //!
 //! What people read stands on stdout, as text that fits a terminal or with `--json`; how far it is, on stderr, and nowhere when that is
@@ -10,11 +12,15 @@
 pub mod exit;
 
 mod flights;
+mod settings;
 mod text;
 mod totals;
 
 mod lines;
 mod planes;
+mod reference;
+
+mod context;
 
 mod protocol;
 
@@ -26,6 +32,7 @@ mod screen;
 
 mod job;
 
+mod commands;
 mod demo;
 
 mod arguments;

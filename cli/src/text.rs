@@ -1,6 +1,6 @@
 //! Sizes, times and numbers as people read them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Bytes in IEC units, three digits: `1.44 MiB`.
 pub fn size(bytes: u64) -> String {
@@ -27,6 +27,40 @@ pub fn span(time: Duration) -> String {
         10_000..1_000_000 => format!("{:.0} ms", micros as f64 / 1e3),
         _ => format!("{:.1} s", micros as f64 / 1e6),
     }
+}
+
+/// A moment, in milliseconds since 1970: `2026-11-25T02:04:02Z (3 min ago)`, as seen `now_ms`.
+pub fn moment(at_ms: u64, now_ms: u64) -> String {
+    format!("{} ({})", rfc3339(at_ms), ago(at_ms, now_ms))
+}
+
+/// A moment as RFC 3339 has it, to the second.
+pub fn rfc3339(at_ms: u64) -> String {
+    // The last moment that is written with four digits of a year: what lies behind it is no time that a clock has shown.
+    let last = 253_402_300_799_000;
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at_ms.min(last));
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// How long ago a moment was, in its greatest unit: `3 min ago`.
+pub fn ago(at_ms: u64, now_ms: u64) -> String {
+    let (seconds, where_from) = match now_ms.checked_sub(at_ms) {
+        Some(past) => (past / 1000, "ago"),
+        None => ((at_ms - now_ms) / 1000, "ahead"),
+    };
+    let (count, unit) = match seconds {
+        0..60 => (seconds, "s"),
+        60..3_600 => (seconds / 60, "min"),
+        3_600..86_400 => (seconds / 3_600, "h"),
+        _ => (seconds / 86_400, "d"),
+    };
+    format!("{count} {unit} {where_from}")
+}
+
+/// The time by the system's clock, in milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A number with commas: `336,776`.
@@ -78,6 +112,16 @@ mod tests {
     fn spans_change_their_unit() {
         let spans = [16, 2_400, 31_000, 31_000_000].map(|micros| span(Duration::from_micros(micros)));
         assert_eq!(spans, ["16 µs", "2.4 ms", "31 ms", "31.0 s"]);
+    }
+
+    #[test]
+    fn moments_are_told_by_date_and_by_distance() {
+        assert_eq!(moment(1_795_572_242_000, 1_795_572_442_999), "2026-11-25T02:04:02Z (3 min ago)");
+        let distances =
+            [0, 59_999, 60_000, 7_200_000, 200_000_000].map(|past| ago(1_000_000_000 - past, 1_000_000_000));
+        assert_eq!(distances, ["0 s ago", "59 s ago", "1 min ago", "2 h ago", "2 d ago"]);
+        assert_eq!(ago(65_000, 5_000), "1 min ahead");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn lines_of_a_pipe_are_counted_by_key() {
     assert!(is_empty(temporary.path()), "the folder is removed");
 
     let output = run(temporary.path(), &["demo", "--input", "-"], "no tab\n");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("expected key<TAB>value"));
     assert!(is_empty(temporary.path()), "also after an error");
 }

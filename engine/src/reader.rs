@@ -6,7 +6,7 @@ use bedload_snapshot::{Chain, CheckpointId, JobName, Repo, claims};
 
 use crate::catalog::StateInfo;
 use crate::engine::{Engine, Restoring, Start};
-use crate::error::{ErrorKind, Result, fix};
+use crate::error::{Error, ErrorKind, Result};
 use crate::state_key::parse;
 
 /// An open checkpoint.
@@ -54,7 +54,7 @@ impl CheckpointReader {
     /// Opens a checkpoint of `job`, or its newest one, in an empty `directory`.
     ///
     /// # Errors
-    /// `Fix` when it does not exist, or was not written by an engine; those of restoring.
+    /// `Missing` when it does not exist, `Fix` when it was not written by an engine; those of restoring.
     pub async fn open(
         repo: &Repo,
         job: &str,
@@ -67,14 +67,19 @@ impl CheckpointReader {
             None => {
                 let chain = Chain::read(repo, &name).await?;
                 let newest = chain.state().newest().map(|(_, newest)| newest.checkpoint);
-                newest.ok_or_else(|| fix(format!("{repo}/jobs/{job}: no checkpoint exists; is this the right job?")))?
+                newest.ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Missing,
+                        format!("{repo}/jobs/{job}: no checkpoint exists; is this the right job?"),
+                    )
+                })?
             }
         };
         let claims = claims(repo, &name, checkpoint).await?;
         let last = claims.iter().map(|claim| u32::from(claim.groups.last)).max().unwrap_or(0);
         let builder = Engine::builder(directory).repo(repo, job).name("reader").max_groups(last + 1);
         let hash = crate::catalog::Catalog::read(claims.first().ok_or_else(|| {
-            crate::error::Error::new(ErrorKind::Damaged, format!("checkpoint {checkpoint} of job {job} has no claims"))
+            Error::new(ErrorKind::Damaged, format!("checkpoint {checkpoint} of job {job} has no claims"))
         })?)?
         .hash;
         let builder = builder.key_hash(hash).start(Start::At(checkpoint)).restoring(Restoring::Lazily);

@@ -55,6 +55,10 @@ pub enum ErrorKind {
     Retry,
     /// The call, its options or its input are wrong: change them.
     Fix,
+    /// What was named does not exist: name something else.
+    Missing,
+    /// Who is running this may not: give credentials, or rights.
+    Denied,
     /// No room: disk or memory budget; goes away by itself when space returns.
     Full,
     /// Bytes on disk are not what was written: restore from a checkpoint.
@@ -111,7 +115,7 @@ impl Error {
         let (kind, advice) = match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (ErrorKind::Full, "free space on this disk"),
             io::ErrorKind::NotFound => (ErrorKind::Fix, "does the path exist?"),
-            io::ErrorKind::PermissionDenied => (ErrorKind::Fix, "may this user read and write here?"),
+            io::ErrorKind::PermissionDenied => (ErrorKind::Denied, "may this user read and write here?"),
             io::ErrorKind::AlreadyExists => (ErrorKind::Fix, "the name is taken"),
             io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 (ErrorKind::Retry, "try again")

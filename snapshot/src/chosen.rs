@@ -21,7 +21,7 @@ pub enum Start {
 /// The checkpoint that `start` means; `None` for [`Start::LatestOrEmpty`] where there is none.
 ///
 /// # Errors
-/// `Fix` when it does not exist; those of the requests.
+/// `Missing` when it does not exist; those of the requests.
 pub(crate) async fn choose(repo: &Repo, chain: &Chain, start: Start) -> Result<Option<LiveCompletion>> {
     let state = chain.state();
     let found = match start {
@@ -46,5 +46,5 @@ pub(crate) async fn choose(repo: &Repo, chain: &Chain, start: Start) -> Result<O
             format!("checkpoint {checkpoint} does not exist; the newest are: {}", known.join(", "))
         }
     };
-    Err(Error::at(ErrorKind::Fix, format!("{repo}/jobs/{}", chain.job()), None, message))
+    Err(Error::at(ErrorKind::Missing, format!("{repo}/jobs/{}", chain.job()), None, message))
 }

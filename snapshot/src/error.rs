@@ -38,12 +38,12 @@ pub(crate) fn is_passing(cause: &object_store::Error) -> bool {
 pub(crate) fn object_error(operation: &str, place: &str, cause: &object_store::Error, secrets: &Secrets) -> Error {
     use object_store::Error as Cause;
     let (kind, advice) = match cause {
-        Cause::NotFound { .. } => (ErrorKind::Fix, "does the bucket, container or directory exist?"),
+        Cause::NotFound { .. } => (ErrorKind::Missing, "does the bucket, container or directory exist?"),
         Cause::AlreadyExists { .. } | Cause::Precondition { .. } => (ErrorKind::Bug, "please report this"),
         Cause::PermissionDenied { .. } => {
-            (ErrorKind::Fix, "may these credentials read, create, list and delete objects here?")
+            (ErrorKind::Denied, "may these credentials read, create, list and delete objects here?")
         }
-        Cause::Unauthenticated { .. } => (ErrorKind::Fix, "check the credentials in the environment"),
+        Cause::Unauthenticated { .. } => (ErrorKind::Denied, "check the credentials in the environment"),
         Cause::NotImplemented { .. } | Cause::NotSupported { .. } => {
             (ErrorKind::Fix, "this object store cannot serve as a repo")
         }

@@ -16,10 +16,18 @@ use crate::names::{CheckpointId, JobName};
 use crate::repo::Repo;
 use crate::rescale_plan::{Cuts, RescalePlan};
 
+/// The names of the jobs in `repo`, in their order.
+///
+/// # Errors
+/// Those of the requests; `Fix` when a folder among those of jobs is named like none.
+pub async fn jobs(repo: &Repo) -> Result<Vec<JobName>> {
+    repo.job_folders().await?.iter().map(|folder| JobName::new(folder)).collect()
+}
+
 /// Reads what `checkpoint` of `job` consists of: the claims of its workers, in the order of their key groups.
 ///
 /// # Errors
-/// `Fix` when it does not exist; `Damaged` when a claim is missing or is not what was written; those of the requests.
+/// `Missing` when it does not exist; `Damaged` when a claim is missing or is not what was written; those of the requests.
 pub async fn claims(repo: &Repo, job: &JobName, checkpoint: CheckpointId) -> Result<Vec<Claim>> {
     let chain = Chain::read(repo, job).await?;
     let found = choose(repo, &chain, Start::At(checkpoint)).await?.ok_or_else(|| {

@@ -127,7 +127,7 @@ pub use copy::{Copied, CopyInto, CopyOptions, CopyProgress, copy};
 pub use diff::{Difference, GroupsDifference};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use expire::{expire, plan_expiry};
-pub use inspect::{claims, diff, plan_rescale};
+pub use inspect::{claims, diff, jobs, plan_rescale};
 pub use key_group::{KEY_GROUPS_MAX, KeyGroups};
 pub use lazy::{Fetcher, Progress};
 pub use local::LocalPool;

@@ -13,7 +13,7 @@ use crate::repo::{Published, Repo};
 /// Keeps `checkpoint` of `job` until it is [unpinned](unpin). `reason` is for people.
 ///
 /// # Errors
-/// Those of the requests; `Fix` when the checkpoint does not exist, or when there is a pin of that name for another one.
+/// Those of the requests; `Missing` when the checkpoint does not exist, `Fix` when there is a pin of that name for another one.
 pub async fn pin(repo: &Repo, job: &JobName, name: &PinName, checkpoint: CheckpointId, reason: &str) -> Result<()> {
     let mut chain = Chain::read(repo, job).await?;
     let slot = find(&chain, checkpoint)?;
@@ -40,18 +40,18 @@ fn find(chain: &Chain, checkpoint: CheckpointId) -> Result<u64> {
     chain.state().find(checkpoint).ok_or_else(|| {
         let message =
             format!("job {}: checkpoint {checkpoint} does not exist, so that it cannot be pinned", chain.job());
-        Error::new(ErrorKind::Fix, message)
+        Error::new(ErrorKind::Missing, message)
     })
 }
 
 /// Removes a pin. Its checkpoint exists until it expires; one that has expired already is garbage from now on.
 ///
 /// # Errors
-/// Those of the requests; `Fix` when there is no such pin.
+/// Those of the requests; `Missing` when there is no such pin.
 pub async fn unpin(repo: &Repo, job: &JobName, name: &PinName) -> Result<()> {
     let object = ObjectName::Pin(job.clone(), name.clone());
     if repo.head(&object).await?.is_none() {
-        return Err(Error::at(ErrorKind::Fix, repo.place(&object), None, "there is no such pin"));
+        return Err(Error::at(ErrorKind::Missing, repo.place(&object), None, "there is no such pin"));
     }
     repo.delete(&object).await
 }

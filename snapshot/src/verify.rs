@@ -46,12 +46,12 @@ pub struct Verified {
 /// Looks whether `checkpoint` of `job` is whole. Goes on behind what is wrong, to tell all of it.
 ///
 /// # Errors
-/// Those of the requests; `Fix` when there is no such checkpoint. What is wrong with the checkpoint is no error: see
+/// Those of the requests; `Missing` when there is no such checkpoint. What is wrong with the checkpoint is no error: see
 /// [`Verified::faults`].
 pub async fn verify(repo: &Repo, job: &JobName, checkpoint: CheckpointId, level: VerifyLevel) -> Result<Verified> {
     let chain = Chain::read(repo, job).await?;
     let slot = chain.state().find(checkpoint).ok_or_else(|| {
-        Error::new(ErrorKind::Fix, format!("job {job}: checkpoint {checkpoint} does not exist; list those that do"))
+        Error::new(ErrorKind::Missing, format!("job {job}: checkpoint {checkpoint} does not exist; list those that do"))
     })?;
     verify_completion(repo, job, &chain.state().live()[&slot], level).await
 }

@@ -24,7 +24,7 @@ const COORDINATORS: usize = 16;
 /// Those of the repo; what is wrong is a panic.
 pub async fn check_repo(address: &str, directory: &Path) -> Result<(), Error> {
     let missing = RepoOptions::default().read_only().open(address).await.expect_err("no repo yet");
-    assert_eq!(missing.kind(), ErrorKind::Fix, "{missing}");
+    assert_eq!(missing.kind(), ErrorKind::Missing, "{missing}");
     let repo = Repo::open(address).await?;
     // It is there now, where the address leads to one place.
     if !address.starts_with("memory:") {

@@ -295,6 +295,20 @@ impl Repo {
         Ok(found.iter().map(|meta| Listed { path: below_root(&meta.location), meta: Meta::of(meta) }).collect())
     }
 
+    /// The names of the folders of jobs, in their order.
+    pub(crate) async fn job_folders(&self) -> Result<Vec<String>> {
+        let path = self.path(&Path::from("jobs"));
+        // One answer has a page of names, and the store goes on by itself: the time of a request is for all of them.
+        let list = async || self.limited(self.0.store.list_with_delimiter(Some(&path))).await;
+        let place = format!("{}/jobs", self.0.address);
+        let failed = |cause: &object_store::Error| object_error("list", &place, cause, &self.0.secrets);
+        let found = self.again(list, failed).await.map_err(|cause| failed(&cause))?;
+        let mut names: Vec<String> =
+            found.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Reads every manifest of a folder, with the store's time of each; those that are gone meanwhile are left out.
     ///
     /// # Errors

@@ -110,7 +110,7 @@ impl RepoOptions {
         if read_only {
             let nothing = || {
                 let message = "no repo: bedload.json is not there; is the address right, to the last folder?";
-                Error::at(ErrorKind::Fix, repo.to_string(), None, message)
+                Error::at(ErrorKind::Missing, repo.to_string(), None, message)
             };
             marker.ok_or_else(nothing)?;
             return Ok(repo);

@@ -1,0 +1,4 @@
+//! Every command, run as people run it, at a repo that a real job made.
+
+mod listing;
+mod support;
