@@ -1,7 +1,14 @@
 //! The suite for object stores, against memory and files.
 
+use std::sync::Arc;
+
+use bedload_lsm::fs::{Fs, MemoryFs};
+use bedload_lsm::{Env, Store};
 use bedload_snapshot::testing::{FaultStore, ObjectFault, Operation, Request};
-use bedload_snapshot::{ErrorKind, Why, why};
+use bedload_snapshot::{
+    CollectOptions, Epoch, Error, ErrorKind, KeyGroups, LocalPool, Repo, RestoreOptions, Retention, Start, VerifyLevel,
+    Why, Worker, WorkerName, collect, expire, read_probes, restore, verify, why, write_probe,
+};
 use tests::conformance::check_repo;
 use tests::scene::{GRACE_MS, Scene, Stop};
 
@@ -162,4 +169,38 @@ fn a_job_keeps_its_number_of_key_groups() {
         let error = Epoch::start(&repo, &job, 64, "test").await.unwrap_err();
         assert!(error.to_string().contains("their number is fixed for the life of a job"), "{error}");
     });
+}
+
+/// Futures of the library could not be spawned from another async block: "implementation of `FnOnce` is not general enough", because
+/// closures over references lived across awaits. So no worker could ship beside its operator. Compiling this is most of the test.
+#[test]
+fn every_task_may_be_spawned() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
+    let work = async move {
+        let repo = Repo::open("memory://").await?;
+        let (job, name) = ("spawned".parse()?, WorkerName::new("w-0")?);
+        let (fs, groups): (Arc<dyn Fs>, _) = (Arc::new(MemoryFs::new()), KeyGroups::all(8));
+        let worker = Worker::new(&repo, &job, &name, groups, Arc::clone(&fs));
+        let probe = write_probe(&repo, &job, &name).await?;
+        read_probes(&repo, &job, &[probe]).await?;
+        let mut epoch = Epoch::start(&repo, &job, 8, "the test").await?;
+        let env = Env::builder().fs(Arc::clone(&fs)).memory(1 << 20).threads(1).build()?;
+        let mut store = Store::options().env(&env).open("/store")?;
+        store.put(b"\0\0a", b"1")?;
+        let (frozen, barrier) = (store.freeze()?, epoch.begin().await?);
+        let shipping = barrier.clone();
+        let shipped = tokio::spawn(async move { worker.ship(frozen, &shipping, 0).await }).await;
+        epoch.complete(&barrier, vec![shipped.expect("it does not panic")?.0]).await?;
+        let pool = LocalPool::open(fs, "/local")?;
+        let options = RestoreOptions { start: Start::Latest, groups, holder: "the test".into(), runs_at_once: 4 };
+        let restored = restore(&repo, &job, &options, &pool).await?.expect("there is a checkpoint");
+        assert_eq!(restored.checkpoint, barrier.checkpoint);
+        let verified = verify(&repo, &job, barrier.checkpoint, VerifyLevel::Everything).await?;
+        assert_eq!((verified.parcels, verified.faults.len()), (1, 0));
+        expire(&repo, &job, &Retention::default(), "the test").await?;
+        let collected = collect(&repo, &job, &CollectOptions::default()).await?;
+        Ok::<usize, Error>(collected.garbage.len())
+    };
+    let garbage = runtime.block_on(runtime.spawn(work)).expect("it does not panic").expect("a healthy repo");
+    assert_eq!(garbage, 0);
 }

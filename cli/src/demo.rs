@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bedload::{Error, ErrorKind, JobName, Repo, Result};
+use bedload_lsm::fs::{DiskFs, Fs, FsKind};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -51,6 +52,10 @@ pub async fn demo(asked: &Demo) -> Result<u8> {
     let folder = tempfile::Builder::new().prefix("bedload-demo-").tempdir();
     let folder = folder.map_err(|cause| Error::io("make a folder in", &temporary, cause))?;
     let (mut fleet, mut screen) = (Fleet::new(), Screen::new(asked.is_json));
+    if let Ok(FsKind::Doubtful(name)) = DiskFs.kind(folder.path()) {
+        let place = temporary.display();
+        screen.print(&format!("{place} is on {name}: state that outgrows memory should not be; TMPDIR names another place"));
+    }
     let ended = tokio::select! {
         ended = scenes(asked, folder.path(), &mut fleet, &mut screen) => Some(ended),
         _ = interrupted.recv() => None,
@@ -189,10 +194,31 @@ fn keep(folder: TempDir) -> Result<String> {
 fn end(report: &Report, has_own_repo: bool) -> String {
     let Report { repo, job, kept, .. } = report;
     match kept {
-        Some(folder) => format!("kept: {folder}\nrepo: {repo}, job {job}"),
-        None if has_own_repo => {
-            format!("the folder was removed; the checkpoints of job {job} are in {repo}: nothing was deleted there")
-        }
-        None => "the folder was removed; --keep keeps it, and --help tells what else can be tried".to_owned(),
+        Some(folder) => format!("kept: {folder}\n\n{}", next(repo, job)),
+        None if has_own_repo => format!(
+            "the folder was removed; the checkpoints of job {job} are in {repo}: nothing was deleted there\n\n{}",
+            next(repo, job)
+        ),
+        None => "the folder was removed; --keep keeps it, and tells what can be tried with its checkpoints".to_owned(),
     }
+}
+
+/// Commands to try at the checkpoints that are left.
+fn next(repo: &str, job: &str) -> String {
+    let program = std::env::args().next().unwrap_or_else(|| "bedload".to_owned());
+    let commands = [
+        (format!("ls {job}"), "its checkpoints"),
+        (format!("show {job}@latest"), "of what the newest consists"),
+        (format!("scan {job}@latest --limit 5"), "what it holds"),
+        (format!("diff {job}@latest~1 {job}@latest"), "what it has that the one before has not"),
+        (format!("verify {job}"), "whether all can be restored"),
+        (format!("rescale plan {job}@latest --workers 5"), "what five workers would take of it"),
+        (format!("gc {job} --keep-last 3"), "what could be deleted; nothing is, without --apply"),
+    ];
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
+    let mut text = format!("to look at them:\n  export BEDLOAD_REPO='{repo}'\n");
+    for (command, means) in commands {
+        text.push_str(&format!("  {program} {command:<width$}  # {means}\n"));
+    }
+    text.trim_end().to_owned()
 }

@@ -57,12 +57,6 @@ pub fn ago(at_ms: u64, now_ms: u64) -> String {
     format!("{count} {unit} {where_from}")
 }
 
-/// The time by the system's clock, in milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// A number with commas: `336,776`.
 pub fn number(value: impl Into<i128>) -> String {
     let value: i128 = value.into();

@@ -12,7 +12,7 @@ use crate::key_group::KeyGroups;
 use crate::local::LocalPool;
 use crate::manifest::{Claim, ClaimRef, ClaimedRun, Completion, Hex, digest_of, read};
 use crate::names::{CheckpointId, JobName, ObjectName};
-use crate::parcel::{ParcelFlaw, ParcelTable, chunk_count, tail_bytes};
+use crate::parcel::{CHUNK_BYTES, ParcelFlaw, ParcelTable, chunk_count, tail_bytes};
 use crate::repo::Repo;
 
 /// How many chunks are fetched in one request: 4 MiB of the run.
@@ -112,6 +112,13 @@ pub(crate) async fn read_claims(
     futures_util::stream::iter(wanted.into_iter().map(read)).buffered(CLAIMS_AT_ONCE).try_collect().await
 }
 
+/// Chunks of a run that were fetched with something else.
+pub(crate) struct FetchedChunks {
+    pub chunks: Range<u64>,
+    /// The bytes of the run that they are.
+    pub bytes: Vec<u8>,
+}
+
 /// A shipped run whose chunk table was read: any part of it can be fetched.
 #[derive(Clone, Debug)]
 pub(crate) struct ShippedRun {
@@ -128,15 +135,40 @@ impl ShippedRun {
     /// # Errors
     /// `Damaged` when the parcel is missing, or is not what the claim tells.
     pub async fn open(repo: &Repo, job: &JobName, checkpoint: CheckpointId, run: &ClaimedRun) -> Result<ShippedRun> {
+        ShippedRun::open_with_last(repo, job, checkpoint, run, 0).await.map(|(shipped, _)| shipped)
+    }
+
+    /// As [`ShippedRun::open`], and with the same request the last `count` chunks, as long as they are stored in no more bytes than
+    /// such chunks of this parcel usually are.
+    ///
+    /// # Errors
+    /// As [`ShippedRun::open`].
+    pub async fn open_with_last(
+        repo: &Repo,
+        job: &JobName,
+        checkpoint: CheckpointId,
+        run: &ClaimedRun,
+        count: u64,
+    ) -> Result<(ShippedRun, Option<FetchedChunks>)> {
         let name = ObjectName::Parcel(job.clone(), run.parcel);
         let tail = tail_bytes(run.bytes);
-        let Some(start) = run.parcel_bytes.checked_sub(tail).filter(|_| run.bytes > 0) else {
+        let Some(table_at) = run.parcel_bytes.checked_sub(tail).filter(|_| run.bytes > 0) else {
             let what = format_args!("parcel of {} bytes for a run of {}", run.parcel_bytes, run.bytes);
             return Err(damaged(&repo.place(&name), None, what));
         };
-        let read = |tail: Bytes| ParcelTable::read(&tail, run.parcel.run, run.bytes, run.parcel_bytes);
-        let table = fetch_checked(repo, &name, checkpoint, start..run.parcel_bytes, read).await?;
-        Ok(ShippedRun { repo: repo.clone(), name, checkpoint, table })
+        let last = chunk_count(run.bytes).saturating_sub(count)..chunk_count(run.bytes);
+        let start = table_at - usual_bytes(run, table_at, &last).min(table_at);
+        let read = |bytes: Bytes| {
+            let table_in = (table_at - start) as usize;
+            let table = ParcelTable::read(&bytes[table_in..], run.parcel.run, run.bytes, run.parcel_bytes)?;
+            let Some(skipped) = table.span(last.clone()).start.checked_sub(start).filter(|_| !last.is_empty()) else {
+                return Ok((table, None));
+            };
+            let chunks = table.decode_all(last.clone(), &bytes.slice(skipped as usize..table_in))?;
+            Ok((table, Some(FetchedChunks { chunks: last.clone(), bytes: chunks })))
+        };
+        let (table, fetched) = fetch_checked(repo, &name, checkpoint, start..run.parcel_bytes, read).await?;
+        Ok((ShippedRun { repo: repo.clone(), name, checkpoint, table }, fetched))
     }
 
     /// The repo that it lies in.
@@ -207,6 +239,13 @@ impl ShippedRun {
         }
         Ok(())
     }
+}
+
+/// In how many bytes of a parcel chunks of a run usually are stored: as its others, and a quarter, since a run ends with its directory,
+/// which is hard to compress.
+fn usual_bytes(run: &ClaimedRun, stored_bytes: u64, chunks: &Range<u64>) -> u64 {
+    let chunk_bytes = (stored_bytes / chunk_count(run.bytes).max(1)).clamp(4 << 10, CHUNK_BYTES);
+    (chunks.end - chunks.start) * chunk_bytes * 5 / 4
 }
 
 /// Reads a range and has it checked; what does not pass is read once more.

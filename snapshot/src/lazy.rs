@@ -22,12 +22,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bedload_lsm::fs::Source;
+use futures_util::StreamExt;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, Span};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{ShippedRun, off_thread};
+use crate::fetch::{FetchedChunks, ShippedRun, off_thread};
 use crate::manifest::ClaimedRun;
 use crate::parcel::{CHUNK_BYTES, chunk_count, chunk_range};
 use crate::partial::PartialFile;
@@ -161,15 +162,19 @@ impl Fetcher {
             let mut result = Ok(());
             let mut runs = VecDeque::from(runs);
             let mut failures: u32 = 0;
+            let mut unsettled: Option<Arc<LazyRun>> = None;
             while let Some(run) = runs.pop_front() {
                 let missing = run.state().missing;
-                let fetched = run.fetch_missing().await;
+                // The disk has the last run while the network has the next. What fails to be settled is not settled again: whether a
+                // failed sync has lost something can not be asked a second time.
+                let settle = settle_off_thread(unsettled.take());
+                let (fetched, settled) = futures_util::future::join(run.fetch_missing(), settle).await;
+                result = result.and(settled);
                 match fetched {
                     Ok(()) => {
                         failures = 0;
                         tracing::debug!(run = %run.run.parcel.run, bytes = run.run.bytes, "fetched a run");
-                        // Not again when it fails: whether a failed sync has lost something can not be asked a second time.
-                        result = result.and(run.settle_off_thread().await);
+                        unsettled = Some(run);
                     }
                     Err(error) if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Full) => {
                         let is_further = run.state().missing < missing;
@@ -186,6 +191,7 @@ impl Fetcher {
                     Err(error) => result = result.and(Err(error)),
                 }
             }
+            result = result.and(settle_off_thread(unsettled).await);
             done(result);
         };
         self.handle().spawn(work.instrument(span));
@@ -296,35 +302,45 @@ impl LazyRun {
 
     async fn fetch_into_file(self: &Arc<Self>, chunks: &Range<u64>) -> Result<()> {
         let bytes = self.shipped.chunks(chunks.clone()).await?;
-        self.shared
-            .progress
-            .fetched_parcel_bytes
-            .fetch_add(self.shipped.stored_bytes(chunks.clone()), Ordering::Relaxed);
+        self.put(chunks, bytes).await
+    }
+
+    /// Puts chunks that were fetched into the file.
+    async fn put(self: &Arc<Self>, chunks: &Range<u64>, bytes: Vec<u8>) -> Result<()> {
+        let stored_bytes = self.shipped.stored_bytes(chunks.clone());
+        self.shared.progress.fetched_parcel_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
         let (run, chunks) = (Arc::clone(self), chunks.clone());
         off_thread(move || run.file.write(chunks, &bytes)).await
     }
 
-    /// Fetches whatever is missing.
+    /// Fetches whatever is missing, in several requests at once. Behind a failure nothing more is asked for, and what was is waited for.
     async fn fetch_missing(self: &Arc<Self>) -> Result<()> {
         let count = chunk_count(self.run.bytes);
+        let has_failed = AtomicBool::new(false);
         let mut next = 0;
-        while let Some(first) = self.first_missing(next..count) {
+        let pieces = std::iter::from_fn(|| {
+            let first = self.first_missing(next..count).filter(|_| !has_failed.load(Ordering::Relaxed))?;
             let limit = count.min(first + BACKGROUND_CHUNKS);
-            let chunks = first..(first..limit).find(|chunk| self.is_here(*chunk)).unwrap_or(limit);
-            let permit = self.shared.background.acquire().await;
-            while self.shared.waiting.load(Ordering::Acquire) > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-            self.fetch(chunks.clone()).await?;
-            drop(permit);
-            next = chunks.end;
+            next = (first..limit).find(|chunk| self.is_here(*chunk)).unwrap_or(limit);
+            Some(first..next)
+        });
+        let fetch = |chunks: Range<u64>| self.fetch_beside(chunks);
+        let mut fetched = futures_util::stream::iter(pieces.map(fetch)).buffer_unordered(BACKGROUND_REQUESTS);
+        let mut result = Ok(());
+        while let Some(piece) = fetched.next().await {
+            has_failed.fetch_or(piece.is_err(), Ordering::Relaxed);
+            result = result.and(piece);
         }
-        Ok(())
+        result
     }
 
-    async fn settle_off_thread(self: &Arc<Self>) -> Result<()> {
-        let run = Arc::clone(self);
-        off_thread(move || run.settle()).await
+    /// Fetches some chunks for the background, when no reader waits.
+    async fn fetch_beside(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
+        let _permit = self.shared.background.acquire().await;
+        while self.shared.waiting.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        self.fetch(chunks).await
     }
 
     /// Compares the digest of the whole and gives the file its name.
@@ -334,9 +350,19 @@ impl LazyRun {
         Ok(())
     }
 
-    /// Fetches some chunks for somebody who will read them soon, unless they are here.
-    pub async fn bring(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
-        if self.first_missing(chunks.clone()).is_none() { Ok(()) } else { self.fetch(chunks).await }
+    /// Sees to it that some chunks are here, for somebody who will read them soon: `fetched` has come with the run's table.
+    pub async fn bring(self: &Arc<Self>, chunks: Range<u64>, fetched: Option<FetchedChunks>) -> Result<()> {
+        if self.first_missing(chunks.clone()).is_none() {
+            return Ok(());
+        }
+        match fetched.filter(|fetched| fetched.chunks == chunks) {
+            Some(fetched) => {
+                self.put(&chunks, fetched.bytes).await?;
+                self.note(chunks, &mut self.state());
+                Ok(())
+            }
+            None => self.fetch(chunks).await,
+        }
     }
 
     /// Waits until some chunks are here, and has them fetched.
@@ -369,6 +395,14 @@ impl LazyRun {
             state = self.state();
         }
         Ok(())
+    }
+}
+
+/// Settles a run, if there is one, on a thread for what blocks.
+async fn settle_off_thread(run: Option<Arc<LazyRun>>) -> Result<()> {
+    match run {
+        Some(run) => off_thread(move || run.settle()).await,
+        None => Ok(()),
     }
 }
 

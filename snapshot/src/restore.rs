@@ -26,7 +26,7 @@ use crate::ship::ShippedState;
 use crate::ship_plan::{PlanSlice, PlanStack};
 
 /// How many runs are prepared at once for being read before they are here.
-const PREPARED_AT_ONCE: usize = 16;
+const PREPARED_AT_ONCE: usize = 32;
 
 /// How many chunks at the end of a run are fetched at once: its directory is there.
 const LAST_CHUNKS: u64 = 2;
@@ -181,11 +181,13 @@ async fn prepare(
     // Before the requests, which so come in one order.
     let files = open_files(missing, pool).await?;
     let prepare = |(run, file, here): Opened| async move {
-        let shipped = ShippedRun::open(repo, job, completion.checkpoint, &run).await?;
-        let lazy = fetcher.lazy_run(&run, shipped, file, here);
         // Footer and directory: the store reads them first.
         let count = chunk_count(run.bytes);
-        lazy.bring(count.saturating_sub(LAST_CHUNKS)..count).await?;
+        let last = count.saturating_sub(LAST_CHUNKS)..count;
+        let missing = if last.clone().all(|chunk| here.contains(&chunk)) { 0 } else { LAST_CHUNKS };
+        let (shipped, fetched) = ShippedRun::open_with_last(repo, job, completion.checkpoint, &run, missing).await?;
+        let lazy = fetcher.lazy_run(&run, shipped, file, here);
+        lazy.bring(last, fetched).await?;
         Ok::<_, Error>((run.parcel.run, lazy))
     };
     let prepared = futures_util::stream::iter(files.into_iter().map(prepare));

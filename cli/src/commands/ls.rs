@@ -1,13 +1,13 @@
 //! `bedload ls`: the jobs of a repo, and the checkpoints of a job.
 
 use bedload::{JobName, Repo, Result};
-use bedload_snapshot::{Chain, Completion, jobs, pins};
+use bedload_snapshot::{Ambient, Chain, Completion, jobs, pins};
 use clap::Args;
 use serde::Serialize;
 
 use crate::context::{Answer, Context};
 use crate::exit;
-use crate::text::{ago, now_ms, number, rfc3339, table};
+use crate::text::{ago, number, rfc3339, table};
 
 /// Lists the jobs of a repo, or the checkpoints of a job.
 #[derive(Debug, Args)]
@@ -115,7 +115,7 @@ pub async fn run(arguments: &LsArguments, context: &Context) -> Result<u8> {
             for job in jobs(&repo).await? {
                 lines.push(line(&repo, job).await?);
             }
-            context.print(&Jobs { repo: repo.to_string(), now_ms: now_ms(), jobs: lines });
+            context.print(&Jobs { repo: repo.to_string(), now_ms: repo.ambient().now_ms(), jobs: lines });
         }
     }
     Ok(exit::DONE)
@@ -161,5 +161,5 @@ async fn checkpoints(repo: &Repo, job: &JobName) -> Result<Checkpoints> {
     }
     found.sort_by_key(|(slot, _)| std::cmp::Reverse(*slot));
     let checkpoints = found.into_iter().map(|(_, line)| line).collect();
-    Ok(Checkpoints { repo: repo.to_string(), job: job.clone(), now_ms: now_ms(), checkpoints })
+    Ok(Checkpoints { repo: repo.to_string(), job: job.clone(), now_ms: repo.ambient().now_ms(), checkpoints })
 }

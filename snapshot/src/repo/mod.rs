@@ -110,7 +110,7 @@ pub(crate) struct Listed {
 
 impl Repo {
     /// What time and randomness come from.
-    pub(crate) fn ambient(&self) -> &dyn Ambient {
+    pub fn ambient(&self) -> &dyn Ambient {
         &*self.0.ambient
     }
 
