@@ -54,7 +54,9 @@ pub async fn demo(asked: &Demo) -> Result<u8> {
     let (mut fleet, mut screen) = (Fleet::new(), Screen::new(asked.is_json));
     if let Ok(FsKind::Doubtful(name)) = DiskFs.kind(folder.path()) {
         let place = temporary.display();
-        screen.print(&format!("{place} is on {name}: state that outgrows memory should not be; TMPDIR names another place"));
+        screen.print(&format!(
+            "{place} is on {name}: state that outgrows memory should not be; TMPDIR names another place"
+        ));
     }
     let ended = tokio::select! {
         ended = scenes(asked, folder.path(), &mut fleet, &mut screen) => Some(ended),
