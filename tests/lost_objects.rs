@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bedload_snapshot::testing::{FaultStore, Operation};
-use bedload_snapshot::{Chain, ErrorKind, VerifyLevel, verify};
+use bedload_snapshot::{
+    Chain, Claim, Cost, ErrorKind, KeyGroups, ObjectName, ParcelName, VerifyLevel, claims, verify, verify_job,
+};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tests::SmallJob;
@@ -30,7 +32,7 @@ fn a_missing_claim_is_told_with_its_checkpoint() {
     let verified = verify(&job.repo, &job.name, checkpoint, VerifyLevel::Manifests);
     let verified = job.runtime.block_on(verified).unwrap();
     let [fault] = &verified.faults[..] else { panic!("one fault: {verified:?}") };
-    check_text(fault, &told);
+    check_text(&fault.error, &told);
 }
 
 /// As for claims: of a missing parcel it was not told which checkpoint needs it.
@@ -46,8 +48,56 @@ fn a_missing_parcel_is_told_with_its_checkpoint() {
     for level in [VerifyLevel::Lengths, VerifyLevel::Everything] {
         let verified = job.runtime.block_on(verify(&job.repo, &job.name, checkpoint, level)).unwrap();
         let [fault] = &verified.faults[..] else { panic!("one fault: {verified:?}") };
-        check_text(fault, &told);
+        check_text(&fault.error, &told);
     }
+}
+
+/// A collection went on beside the loss of a run that checkpoints need, and could have deleted what would have helped.
+#[test]
+fn nothing_is_collected_where_a_parcel_is_missing_that_a_checkpoint_needs() {
+    let mut job = SmallJob::new();
+    let first = job.checkpoint(b"on time");
+    let second = job.checkpoint(b"late");
+    job.expire(first);
+    job.objects.pass_ms(48 * 3600 * 1000);
+    let claims = job.runtime.block_on(claims(&job.repo, &job.name, second)).unwrap();
+    let parcel = ObjectName::Parcel(job.name.clone(), claims[0].runs[0].parcel).to_string();
+    job.delete(&parcel);
+    let before = job.objects.paths();
+    let error = job.collect().unwrap_err();
+    check_text(&error, &[&parcel, &format!("checkpoint {second}")]);
+    assert_eq!(job.objects.paths(), before);
+}
+
+/// Of each damage it is told which key groups of which checkpoints it costs, and foreign objects are told beside.
+#[test]
+fn a_job_is_verified_as_a_whole() {
+    let mut job = SmallJob::new();
+    let (first, second) = (job.checkpoint(b"on time"), job.checkpoint(b"late"));
+    job.put("jobs/job/runs/notes.txt", b"milk".to_vec());
+    let look = |job: &SmallJob| {
+        let verified = verify_job(&job.repo, &job.name, VerifyLevel::Lengths, &|_| ());
+        job.runtime.block_on(verified).unwrap()
+    };
+    let whole = look(&job);
+    assert!(whole.faults.is_empty() && whole.checkpoints == 2 && whole.claims == 2, "{whole:?}");
+    assert_eq!(whole.unknown, ["jobs/job/runs/notes.txt"]);
+
+    let of_first = job.runtime.block_on(claims(&job.repo, &job.name, first)).unwrap();
+    let of_second = job.runtime.block_on(claims(&job.repo, &job.name, second)).unwrap();
+    let parcels = |claims: &[Claim]| -> Vec<ParcelName> {
+        claims.iter().flat_map(|claim| &claim.runs).map(|run| run.parcel).collect()
+    };
+    let lost = parcels(&of_second)[0];
+    job.delete(&ObjectName::Parcel(job.name.clone(), lost).to_string());
+    let damaged = look(&job);
+    let [fault] = &damaged.faults[..] else { panic!("one fault: {damaged:?}") };
+    let mut costs = vec![(second, vec![KeyGroups { first: 0, last: 3 }])];
+    if parcels(&of_first).contains(&lost) {
+        costs.insert(0, (first, costs[0].1.clone()));
+    }
+    assert_eq!(fault.cost, Cost::Groups(costs));
+    assert!(fault.error.to_string().contains(&lost.to_string()), "{}", fault.error);
 }
 
 /// A worker claimed what it had uploaded without a look at it: that a store had kept half of it was seen by the coordinator,

@@ -26,7 +26,7 @@ fn a_repo_in_a_directory_keeps_what_is_shipped() {
 #[test]
 fn addresses_that_are_not_understood_say_what_to_do() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
-    let open = |address: &str| runtime.block_on(bedload_snapshot::Repo::open(address)).unwrap_err().to_string();
+    let open = |address: &str| runtime.block_on(Repo::open(address)).unwrap_err().to_string();
     for (address, expected) in [
         ("checkpoints", "expected one like file:///mnt/repo"),
         ("ftp://host/x", "expected file, s3, gs, az or memory"),
@@ -60,7 +60,7 @@ fn credentials_that_are_not_read_as_such_are_not_told() {
         "memory:key:hunter2hunter2@x",
         "memory://x?hunter2hunter2=",
     ] {
-        let error = runtime.block_on(bedload_snapshot::Repo::open(address)).unwrap_err();
+        let error = runtime.block_on(Repo::open(address)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Fix);
         let texts = format!("{error} {error:?}");
         assert!(!texts.contains("hunter2"), "{address}: {texts}");
@@ -71,7 +71,7 @@ fn credentials_that_are_not_read_as_such_are_not_told() {
 fn a_store_that_creates_what_exists_is_refused() {
     use bedload_snapshot::RepoOptions;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads can be had");
-    let store = || std::sync::Arc::new(FaultStore::default().ignoring_conditions());
+    let store = || Arc::new(FaultStore::default().ignoring_conditions());
     let open = |options: RepoOptions| runtime.block_on(options.open_store(store(), "s3://bucket"));
     let error = open(RepoOptions::default()).unwrap_err();
     assert!(error.to_string().contains("lets two writers create the same object"), "{error}");
@@ -155,12 +155,12 @@ fn a_job_keeps_its_number_of_key_groups() {
     use bedload_snapshot::{Epoch, JobName, KeyGroups, RepoOptions, Worker, WorkerName};
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
     let directory = tempfile::tempdir().unwrap();
-    let objects = std::sync::Arc::new(FaultStore::default());
+    let objects = Arc::new(FaultStore::default());
     let repo = runtime.block_on(RepoOptions::default().open_store(objects, "memory://")).unwrap();
     let (job, name) = (JobName::new("late-board").unwrap(), WorkerName::new("w-0").unwrap());
-    let mut store = bedload_lsm::Store::options().open(directory.path()).unwrap();
+    let mut store = Store::options().open(directory.path()).unwrap();
     store.put(b"\0\x07ely", b"on time").unwrap();
-    let worker = Worker::new(&repo, &job, &name, KeyGroups::all(128), std::sync::Arc::new(bedload_lsm::fs::DiskFs));
+    let worker = Worker::new(&repo, &job, &name, KeyGroups::all(128), Arc::new(bedload_lsm::fs::DiskFs));
     runtime.block_on(async {
         let mut epoch = Epoch::start(&repo, &job, 128, "test").await.unwrap();
         let barrier = epoch.begin().await.unwrap();

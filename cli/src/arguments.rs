@@ -1,11 +1,13 @@
 //! The arguments of the command, and its exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
+use bedload::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{config, ls};
-use crate::context::Context;
+use crate::commands::{config, copy, diff, files, gc, leases, ls, pins, read, rescale, restore, show, verify};
+use crate::context::{CLEAR, Context};
 use crate::demo::{Demo, demo};
 use crate::settings::Flags;
 use crate::{exit, worker};
@@ -24,6 +26,20 @@ struct Arguments {
 enum Command {
     Demo(DemoArguments),
     Ls(ls::LsArguments),
+    Show(show::ShowArguments),
+    Files(files::FilesArguments),
+    Why(files::WhyArguments),
+    Diff(diff::DiffArguments),
+    Verify(verify::VerifyArguments),
+    Gc(gc::GcArguments),
+    Pin(pins::PinArguments),
+    Unpin(pins::UnpinArguments),
+    Copy(copy::CopyArguments),
+    Restore(restore::RestoreArguments),
+    Rescale(rescale::RescaleArguments),
+    Leases(leases::LeasesArguments),
+    Get(read::GetArguments),
+    Scan(read::ScanArguments),
     Config(config::ConfigArguments),
     #[command(name = crate::fleet::WORKER_COMMAND, hide = true)]
     Worker,
@@ -66,7 +82,7 @@ struct DemoArguments {
     lose_a_record: bool,
 }
 
-fn part(text: &str) -> Result<f64, String> {
+fn part(text: &str) -> std::result::Result<f64, String> {
     let part: f64 = text.parse().map_err(|_| "expected a number above 0, up to 1".to_owned())?;
     if part > 0.0 && part <= 1.0 { Ok(part) } else { Err("expected a number above 0, up to 1".to_owned()) }
 }
@@ -85,8 +101,11 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Demo(asked) => demo(&asked.with(arguments.flags)).await,
             Command::Worker => worker::run().await.map(|()| exit::DONE),
-            Command::Ls(asked) => ls::run(&asked, &Context::new(&arguments.flags)?).await,
-            Command::Config(asked) => config::run(&asked, &Context::new(&arguments.flags)?),
+            // What these have begun is given up: temporary folders go, a lease stays, which `bedload leases` shows.
+            asked => tokio::select! {
+                ended = look_after(asked, &arguments.flags) => ended,
+                Ok(()) = tokio::signal::ctrl_c() => Ok(exit::INTERRUPTED),
+            },
         }
     });
     // A thread may wait for standard input, and nobody waits for it.
@@ -94,9 +113,37 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("bedload: {error}");
+            let end = if std::io::stderr().is_terminal() { CLEAR } else { "" };
+            eprintln!("{end}bedload: {error}");
+            if let Some(next) = exit::next_step(&error) {
+                eprintln!("  {next}");
+            }
             ExitCode::from(exit::code_of(&error))
         }
+    }
+}
+
+/// Runs a command that looks at a repo, or changes it; gives the exit code.
+async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
+    let context = &Context::new(flags)?;
+    match asked {
+        Command::Ls(asked) => ls::run(&asked, context).await,
+        Command::Show(asked) => show::run(&asked, context).await,
+        Command::Files(asked) => files::files(&asked, context).await,
+        Command::Why(asked) => files::tell_why(&asked, context).await,
+        Command::Diff(asked) => diff::run(&asked, context).await,
+        Command::Verify(asked) => verify::run(&asked, context).await,
+        Command::Gc(asked) => gc::run(&asked, context).await,
+        Command::Pin(asked) => pins::pin(&asked, context).await,
+        Command::Unpin(asked) => pins::unpin(&asked, context).await,
+        Command::Copy(asked) => copy::run(&asked, context).await,
+        Command::Restore(asked) => restore::run(&asked, context).await,
+        Command::Rescale(asked) => rescale::run(&asked, context).await,
+        Command::Leases(asked) => leases::run(&asked, context).await,
+        Command::Get(asked) => read::get(&asked, context).await,
+        Command::Scan(asked) => read::scan(&asked, context).await,
+        Command::Config(asked) => config::run(&asked, context),
+        Command::Demo(_) | Command::Worker => unreachable!("they have no repo to look after"),
     }
 }
 

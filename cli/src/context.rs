@@ -3,10 +3,14 @@
 use std::io::IsTerminal;
 
 use bedload::{Error, ErrorKind, JobName, Patience, Repo, RepoOptions, Result};
+use bedload_snapshot::jobs;
 use serde::Serialize;
 
 use crate::reference::{Found, Reference};
 use crate::settings::{Flags, Settings};
+
+/// Goes to the start of a terminal's line, and clears it.
+pub const CLEAR: &str = "\r\x1b[2K";
 
 /// An answer of a command: text for people, data for `--json`.
 pub trait Answer: Serialize {
@@ -27,13 +31,9 @@ impl Context {
         Ok(Context { settings: Settings::read(flags)?, is_json: flags.json })
     }
 
-    /// Whether JSON was asked for.
-    pub fn is_json(&self) -> bool {
-        self.is_json
-    }
-
     /// Prints an answer on standard output.
     pub fn print<T: Answer>(&self, answer: &T) {
+        self.progress("");
         if self.is_json {
             println!("{}", serde_json::to_string_pretty(answer).expect("an answer is plain data"));
         } else {
@@ -41,47 +41,46 @@ impl Context {
         }
     }
 
-    /// A line of progress on standard error, where somebody looks.
+    /// Says how far something is, on standard error, in the place of what it said before; nothing where nobody looks.
     pub fn progress(&self, line: &str) {
         if std::io::stderr().is_terminal() {
-            eprintln!("{line}");
+            eprint!("{CLEAR}{line}");
         }
     }
 
-    /// The repo, of which nothing is changed by opening it.
+    /// Says on standard error why something was not done.
+    pub fn complain(&self, message: &str) {
+        self.progress("");
+        eprintln!("bedload: {message}");
+    }
+
+    /// The repo that is named. It must be one: opening it changes nothing there.
     ///
     /// # Errors
     /// `Fix` when none is named; `Missing` when there is none; those of the requests.
-    pub async fn repo_to_read(&self) -> Result<Repo> {
-        self.options()?.read_only().open(self.address()?).await
+    pub async fn repo(&self) -> Result<Repo> {
+        let address = self.settings.value("repo").ok_or_else(|| {
+            let message = "no repo is named: give --repo URL, or set BEDLOAD_REPO, or `repo` in bedload.toml";
+            Error::new(ErrorKind::Fix, message)
+        })?;
+        self.options()?.read_only().open(address).await
     }
 
-    /// The repo, to write into: what is none yet becomes one.
+    /// A repo to write into: what is none yet becomes one.
     ///
     /// # Errors
-    /// As [`RepoOptions::open`]; `Fix` when none is named.
-    pub async fn repo_to_write(&self) -> Result<Repo> {
-        self.options()?.open(self.address()?).await
+    /// As [`RepoOptions::open`].
+    pub async fn repo_to_fill(&self, address: &str) -> Result<Repo> {
+        self.options()?.open(address).await
     }
 
-    /// How repos are opened.
-    ///
-    /// # Errors
-    /// `Fix` for settings that are none.
-    pub fn options(&self) -> Result<RepoOptions> {
+    fn options(&self) -> Result<RepoOptions> {
         let patience = Patience {
             tries: self.settings.tries()?,
             request_limit: self.settings.request_limit()?,
             ..Patience::default()
         };
         Ok(RepoOptions::default().patience(patience))
-    }
-
-    fn address(&self) -> Result<&str> {
-        self.settings.value("repo").ok_or_else(|| {
-            let message = "no repo is named: give --repo URL, or set BEDLOAD_REPO, or `repo` in bedload.toml";
-            Error::new(ErrorKind::Fix, message)
-        })
     }
 
     /// The job that was named, or that of the settings.
@@ -97,6 +96,21 @@ impl Context {
                 Err(Error::new(ErrorKind::Fix, message))
             }
         }
+    }
+
+    /// The same, where the repo has it: a misspelt name must not look like an empty job.
+    ///
+    /// # Errors
+    /// `Missing` when there is no such job; those of the requests.
+    pub async fn existing_job(&self, repo: &Repo, named: Option<&JobName>) -> Result<JobName> {
+        let job = self.job(named)?;
+        if jobs(repo).await?.contains(&job) {
+            return Ok(job);
+        }
+        Err(Error::new(
+            ErrorKind::Missing,
+            format!("there is no job {job} in {repo}: `bedload ls` lists those that are"),
+        ))
     }
 
     /// Looks a checkpoint up.

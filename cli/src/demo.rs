@@ -214,7 +214,7 @@ fn next(repo: &str, job: &str) -> String {
         (format!("scan {job}@latest --limit 5"), "what it holds"),
         (format!("diff {job}@latest~1 {job}@latest"), "what it has that the one before has not"),
         (format!("verify {job}"), "whether all can be restored"),
-        (format!("rescale plan {job}@latest --workers 5"), "what five workers would take of it"),
+        (format!("rescale plan {job}@latest 5"), "what five workers would take of it"),
         (format!("gc {job} --keep-last 3"), "what could be deleted; nothing is, without --apply"),
     ];
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);

@@ -55,3 +55,10 @@ pub fn code_of(error: &Error) -> u8 {
         _ => FAILED,
     }
 }
+
+/// What may be tried when a command ended with this error, where the error itself does not say it.
+pub fn next_step(error: &Error) -> Option<&'static str> {
+    (error.kind() == ErrorKind::Damaged).then_some(
+        "`bedload verify JOB` tells all that is damaged and which checkpoints that costs; `bedload ls JOB` lists the others",
+    )
+}

@@ -1,9 +1,15 @@
 //! The command `bedload`: a demonstration on real data, and what an operator of jobs needs at a repo.
 //!
 //! ```text
-//!  bedload demo           runs a job of several processes on a temporary repo, kills one of them, rescales, and compares what was counted
-//!  bedload ls             lists jobs and checkpoints
-//!  bedload config show    tells which settings are in force, and where each came from
+//!  bedload demo             runs a job of several processes on a temporary repo, kills one of them, rescales, and compares
+//!  bedload ls, show, diff   what there is: jobs, checkpoints, what two of them share
+//!  bedload files, why       which objects there are, what for, and which may go
+//!  bedload verify           whether checkpoints are whole, and what it costs where they are not
+//!  bedload get, scan        what is in a checkpoint
+//!  bedload gc, pin, leases  what is kept, and deletes the rest
+//!  bedload copy, restore    checkpoints elsewhere, and on this machine
+//!  bedload rescale plan     what another number of workers would fetch
+//!  bedload config show      which settings are in force, and where each came from
 //! ```
 //!
 //! What people read stands on stdout, as text that fits a terminal or with `--json`; how far it is, on stderr, and nowhere when that is
@@ -16,12 +22,12 @@ mod settings;
 mod text;
 mod totals;
 
+mod directory;
 mod lines;
 mod planes;
 mod reference;
 
 mod context;
-
 mod protocol;
 
 mod worker;

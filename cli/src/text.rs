@@ -29,6 +29,11 @@ pub fn span(time: Duration) -> String {
     }
 }
 
+/// The same of so many microseconds.
+pub fn span_us(micros: u64) -> String {
+    span(Duration::from_micros(micros))
+}
+
 /// A moment, in milliseconds since 1970: `2026-11-25T02:04:02Z (3 min ago)`, as seen `now_ms`.
 pub fn moment(at_ms: u64, now_ms: u64) -> String {
     format!("{} ({})", rfc3339(at_ms), ago(at_ms, now_ms))

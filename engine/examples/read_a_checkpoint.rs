@@ -20,13 +20,12 @@ pub(crate) async fn main() -> Result<()> {
         println!("  {:8} {} ({})", state.kind, state.name, state.forms.codec);
     }
     let mut shown = 0;
-    reader.entries(|entry| {
+    reader.entries(None, |entry| {
         shown += 1;
         if shown <= 10 {
-            let state = entry.state.unwrap_or("?");
-            println!("  group {:3} {state:8} key {:02x?} value {:02x?}", entry.group, entry.key, entry.value);
+            println!("  {}", reader.describe(entry));
         }
-        Ok(())
+        Ok(true)
     })?;
     println!("{shown} entries");
     Ok(())

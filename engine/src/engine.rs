@@ -596,10 +596,19 @@ impl Engine {
         states.chain(timers).collect()
     }
 
-    /// Shows all that it holds.
-    pub(crate) fn scan_all(&self, mut look: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
-        let all = self.core.groups.keys();
-        self.core.backend.scan(&all, Visibility::Living, |key, value| look(key, value).map(|()| true))
+    /// The form of its keys, once there was one.
+    pub(crate) fn key_form(&self) -> Option<&str> {
+        self.core.key_form.as_deref()
+    }
+
+    /// How keys become key groups, and how many of those the job has.
+    pub(crate) fn key_groups(&self) -> (KeyHash, u32) {
+        (self.core.hash, self.core.max_groups)
+    }
+
+    /// Shows what it holds in `range`, until `look` says that it has seen enough.
+    pub(crate) fn scan(&self, range: &KeyRange, look: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+        self.core.backend.scan(range, Visibility::Living, look)
     }
 
     /// Shows the keys that have something in a state, with the namespace; each once, in the order of key groups.

@@ -98,6 +98,7 @@ mod timers;
 mod backend;
 mod catalog;
 mod elements;
+mod form;
 mod operands;
 
 mod keyed;
@@ -131,12 +132,13 @@ pub use coordinator::{Assignment, Cleaned, Coordinator, CoordinatorOptions, From
 pub use engine::{Builder, Confirmed, Engine, Opened, Position, Residence, Restoring, Start};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use firing::Fired;
+pub use form::Form;
 pub use key_groups::{KeyHash, default_max_groups, key_group};
 pub use keyed::{Addable, Entries, Keyed, Mergeable, Readable};
 pub use merge_function::MergeFunction;
 pub use operator_state::OperatorState;
 pub use ordered::Ordered;
-pub use reader::{CheckpointReader, RawEntry};
+pub use reader::{CheckpointReader, Contents, RawEntry};
 pub use runner::{Ended, Job, Operator, Polled, Source, Stopper};
 pub use shipment::{Shipment, Shipped};
 pub use spec::{Aggregate, Aggregating, Forms, List, Map, Reducing, Spec, State, StateKind, Value};

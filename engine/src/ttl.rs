@@ -99,6 +99,11 @@ impl Ttl {
         }
     }
 
+    /// How long a value lives, to the millisecond.
+    pub const fn life(&self) -> Duration {
+        Duration::from_millis(self.after_ms)
+    }
+
     /// It ends by this clock.
     pub const fn clock(mut self, clock: Clock) -> Ttl {
         self.clock = clock;

@@ -225,10 +225,10 @@ async fn without_its_function_a_state_keeps_and_shows_its_operands() {
         assert_eq!(keyed.namespace(&7).operands(&shown).unwrap(), ["Ely ", "March ", "Cambridge"]);
         let mut entries = 0;
         reader
-            .entries(|entry| {
+            .entries(None, |entry| {
                 assert_eq!(entry.state, Some("track"));
                 entries += 1;
-                Ok(())
+                Ok(true)
             })
             .unwrap();
         assert_eq!(entries, 1);

@@ -49,16 +49,42 @@ async fn a_state_that_was_written_offline_is_read_offline() {
     assert_eq!(names, ["seats", "stops", "delays"]);
     let mut counts = std::collections::BTreeMap::new();
     reader
-        .entries(|entry| {
+        .entries(None, |entry| {
             *counts.entry(entry.state.unwrap().to_owned()).or_insert(0) += 1;
             assert!(entry.time == 0 || entry.state == Some("idle"));
-            Ok(())
+            Ok(true)
         })
         .unwrap();
     assert_eq!(
         counts.into_iter().collect::<Vec<_>>(),
         [("delays".to_owned(), 300), ("idle".to_owned(), 300), ("seats".to_owned(), 300), ("stops".to_owned(), 300)]
     );
+    // What stands under one key, without its types.
+    let mut told = Vec::new();
+    reader
+        .entries_of("N42", |entry| {
+            told.push(reader.describe(entry));
+            Ok(())
+        })
+        .unwrap();
+    let parts: Vec<[String; 4]> =
+        told.iter().map(|told| ["state", "key", "map_key", "value"].map(|part| told[part].to_string())).collect();
+    let item = |hex: &str| format!(r#"{{"codec":"postcard","hex":"{hex}","version":1}}"#);
+    assert_eq!(
+        parts,
+        [
+            ["\"seats\"", "\"N42\"", "null", &item("2a")].map(str::to_owned),
+            ["\"stops\"", "\"N42\"", "\"EWR\"", &item("07")].map(str::to_owned),
+            ["\"delays\"", "\"N42\"", "null", &format!("[{}]", item("2a"))].map(str::to_owned),
+        ]
+    );
+    let mut first = None;
+    reader
+        .entries(None, |entry| {
+            assert!(first.replace(entry.group).is_none(), "it was told to stop");
+            Ok(false)
+        })
+        .unwrap();
     let (seats, stops) = (reader.engine().state(SEATS).unwrap(), reader.engine().state(STOPS).unwrap());
     let mut key = reader.engine().with_key("N42").unwrap();
     assert_eq!((key.get(&seats).unwrap(), key.find(&stops, "EWR").unwrap()), (Some(42), Some(7)));

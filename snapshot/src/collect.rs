@@ -32,7 +32,7 @@ use tracing::Instrument;
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{find_claim, read_claim};
+use crate::fetch::{find_claim, lost_parcel, read_claim};
 use crate::lease::HeldLease;
 use crate::manifest::{Boundary, ClaimRef, Completion, Deletions, Lease, LiveCompletion};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
@@ -108,15 +108,32 @@ pub struct Collected {
 /// Finds what nothing in `job` can reach, and deletes it as `options` tell.
 ///
 /// # Errors
-/// Those of the requests, and whatever a manifest that cannot be read gives: nothing was deleted then. `Fix` when more than half of
-/// the bytes would go and only half may. An error while deleting leaves the rest of the garbage for the next time.
+/// Those of the requests, and whatever a manifest that cannot be read gives: nothing was deleted then. `Damaged` when a parcel is missing
+/// of a checkpoint that exists: nothing more is deleted before somebody has looked at that. `Fix` when more than half of the bytes would
+/// go and only half may. An error while deleting leaves the rest of the garbage for the next time.
 pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
     collect_all(repo, job, options).instrument(tracing::info_span!("collect", %job)).await
 }
 
+/// Finds what nothing in `job` could reach once the checkpoints of `expiring` had expired. Deletes nothing.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn plan_collection(
+    repo: &Repo,
+    job: &JobName,
+    grace_ms: u64,
+    expiring: &[CheckpointId],
+) -> Result<Collected> {
+    let own = HeldLease::read_time(repo, job).await?;
+    let found = find(repo, job, grace_ms, expiring, &own).await;
+    own.end().await.ok();
+    found
+}
+
 async fn collect_all(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
     let own = HeldLease::read_time(repo, job).await?;
-    let found = find(repo, job, options, &own).await;
+    let found = find(repo, job, options.grace_ms, &[], &own).await;
     own.end().await.ok();
     let mut collected = found?;
     let Collected { objects, bytes, garbage_bytes, young, .. } = collected;
@@ -138,11 +155,18 @@ async fn collect_all(repo: &Repo, job: &JobName, options: &CollectOptions) -> Re
     Ok(collected)
 }
 
-async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, own: &HeldLease) -> Result<Collected> {
+async fn find(
+    repo: &Repo,
+    job: &JobName,
+    grace_ms: u64,
+    expiring: &[CheckpointId],
+    own: &HeldLease,
+) -> Result<Collected> {
     let now_ms = own.written_ms;
     let mut chain = Chain::read(repo, job).await?;
     let epoch = chain.state().epoch();
     let mut roots: BTreeMap<u64, Completion> = chain.state().live().clone();
+    roots.retain(|_, root| !expiring.contains(&root.checkpoint));
     let mut leased: BTreeMap<u64, Leased> = BTreeMap::new();
     let mut listed = repo.list(&Folder::Job.path(job), None).await?;
     // Those of openings that were killed belong to no job: whoever collects removes them.
@@ -178,11 +202,12 @@ async fn find(repo: &Repo, job: &JobName, options: &CollectOptions, own: &HeldLe
         reached.leases.extend(leased.remove(slot).into_iter().flat_map(|root| root.leases));
     }
     reach(repo, job, &roots, &mut reached).await?;
+    check_parcels(repo, job, &listed, &reached).await?;
     let ended_leases = reach_leased(repo, job, &leased, &listed, &mut reached).await?;
-    let mut collected = Collected { ended_leases, ..decide(&listed, &reached, options.grace_ms, now_ms) };
+    let mut collected = Collected { ended_leases, ..decide(&listed, &reached, grace_ms, now_ms) };
     // Whoever writes one holds a lease, or is done within the grace time.
     let is_old = |meta: &Meta| {
-        meta.modified_ms.saturating_add(options.grace_ms) <= now_ms && meta.modified_ms < reached.oldest_making_ms
+        meta.modified_ms.saturating_add(grace_ms) <= now_ms && meta.modified_ms < reached.oldest_making_ms
     };
     for Listed { path, meta } in
         repo.leftovers(&Folder::Job.path(job)).await?.into_iter().filter(|file| is_old(&file.meta))
@@ -203,7 +228,24 @@ async fn reach(repo: &Repo, job: &JobName, roots: &BTreeMap<u64, Completion>, re
     let mut reads = futures_util::stream::iter(claims.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
     while let Some(claim) = reads.try_next().await? {
         reached.parcels.extend(claim.runs.iter().map(|run| run.parcel));
+        reached.rooted.extend(claim.runs.iter().map(|run| (run.parcel, claim.checkpoint)));
         reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
+    }
+    Ok(())
+}
+
+/// Looks whether every parcel of the checkpoints that exist is there. One that was not listed is asked for: a checkpoint may have been
+/// completed since, and a listing may be wrong.
+///
+/// # Errors
+/// `Damaged` when one is missing.
+async fn check_parcels(repo: &Repo, job: &JobName, listed: &[Listed], reached: &Reached) -> Result<()> {
+    let there: BTreeSet<&str> = listed.iter().map(|object| &*object.path).collect();
+    for (parcel, checkpoint) in &reached.rooted {
+        let name = ObjectName::Parcel(job.clone(), *parcel);
+        if !there.contains(&*name.to_string()) && repo.head(&name).await?.is_none() {
+            return Err(lost_parcel(repo, &name, *checkpoint));
+        }
     }
     Ok(())
 }
@@ -258,6 +300,8 @@ async fn reach_leased(
 struct Reached {
     claims: BTreeSet<(CheckpointId, WorkerName, Attempt)>,
     parcels: BTreeSet<ParcelName>,
+    /// Those of them that a checkpoint has which exists or is pinned.
+    rooted: BTreeMap<ParcelName, CheckpointId>,
     leases: BTreeSet<LeaseId>,
     /// When the oldest checkpoint in the making began: what was written since stays.
     oldest_making_ms: u64,
@@ -270,6 +314,7 @@ impl Default for Reached {
         Reached {
             claims: BTreeSet::new(),
             parcels: BTreeSet::new(),
+            rooted: BTreeMap::new(),
             leases: BTreeSet::new(),
             oldest_making_ms: u64::MAX,
             end_slot: (0, 0),

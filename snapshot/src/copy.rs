@@ -24,7 +24,7 @@ use crate::chain::Chain;
 use crate::checkpoint::{Barrier, Epoch};
 use crate::chosen::{Start, choose};
 use crate::error::{Error, ErrorKind, Result, damaged};
-use crate::fetch::{ShippedRun, read_claims};
+use crate::fetch::{CopyProgress, ShippedRun, read_claims};
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
 use crate::manifest::{Claim, ClaimRef, ClaimedRun, Completion, LiveCompletion};
@@ -74,15 +74,6 @@ pub struct Copied {
     pub shared_runs: usize,
     /// The bytes of their parcels.
     pub shared_bytes: u64,
-}
-
-/// How far a copy is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopyProgress {
-    /// Bytes of parcels that are on their way, or there.
-    pub bytes: u64,
-    /// Bytes of parcels that have to be copied.
-    pub all_bytes: u64,
 }
 
 /// Copies a checkpoint of `job` in `source` to `target_job` in `target`; `None` for [`Start::LatestOrEmpty`] where there is none.

@@ -24,6 +24,15 @@ const CLAIMS_AT_ONCE: usize = 16;
 /// How many requests for one run are on their way at once.
 const REQUESTS_AT_ONCE: usize = 4;
 
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// Bytes of parcels that are on their way, or there.
+    pub bytes: u64,
+    /// Bytes of parcels that have to be copied.
+    pub all_bytes: u64,
+}
+
 /// Reads a claim of a checkpoint that exists.
 ///
 /// # Errors

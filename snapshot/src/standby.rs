@@ -8,8 +8,9 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::chain::Chain;
+use crate::chosen::{Start, choose};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{fetch_run, off_thread};
+use crate::fetch::{CopyProgress, fetch_run, off_thread};
 use crate::gather::{Gathered, gather};
 use crate::key_group::KeyGroups;
 use crate::lease::HeldLease;
@@ -76,7 +77,7 @@ impl Standby {
     /// # Errors
     /// Those of the requests and of the disk; `Damaged` when an object is missing or is not what was shipped. It may be tried again.
     pub async fn follow(&mut self) -> Result<Option<Followed>> {
-        let mut chain = match self.chain.take() {
+        let chain = match self.chain.take() {
             Some(mut chain) => {
                 chain.catch_up().await?;
                 chain
@@ -88,15 +89,37 @@ impl Standby {
             self.chain = Some(chain);
             return Ok(None);
         };
-        let completion = newest.completion.clone();
-        let lease = HeldLease::read(&mut chain, &self.repo, &self.holder, newest).await?;
+        self.copy_leased(chain, newest, &|_| ()).await.map(Some)
+    }
+
+    /// Copies a checkpoint, be it new or old; `None` for [`Start::LatestOrEmpty`] where there is none. `progress` is told behind each run.
+    /// Any other copy is given up once this one is whole.
+    ///
+    /// # Errors
+    /// As [`Standby::follow`]; `Missing` when the checkpoint does not exist.
+    pub async fn take(&mut self, start: Start, progress: &(dyn Fn(CopyProgress) + Sync)) -> Result<Option<Followed>> {
+        let chain = Chain::read(&self.repo, &self.job).await?;
+        match choose(&self.repo, &chain, start).await? {
+            None => Ok(None),
+            Some(found) => self.copy_leased(chain, found, progress).await.map(Some),
+        }
+    }
+
+    async fn copy_leased(
+        &mut self,
+        mut chain: Chain,
+        live: LiveCompletion,
+        progress: &(dyn Fn(CopyProgress) + Sync),
+    ) -> Result<Followed> {
+        let completion = live.completion.clone();
+        let lease = HeldLease::read(&mut chain, &self.repo, &self.holder, live).await?;
         self.chain = Some(chain);
-        let copied = self.copy(&completion).await;
+        let copied = self.copy(&completion, progress).await;
         // One that stays is declared void by a person.
         lease.end().await.ok();
         let followed = copied?;
         self.held = Some(completion.checkpoint);
-        Ok(Some(followed))
+        Ok(followed)
     }
 
     /// Follows for ever: looks each `every`, and tells of what was copied and of what failed. Failures that trying again cannot mend
@@ -113,16 +136,21 @@ impl Standby {
         }
     }
 
-    async fn copy(&self, completion: &Completion) -> Result<Followed> {
+    async fn copy(&self, completion: &Completion, progress: &(dyn Fn(CopyProgress) + Sync)) -> Result<Followed> {
         let gathered = gather(&self.repo, &self.job, completion, self.groups, &self.pool).await?;
         let Gathered { claims, plan, copies, missing } = gathered;
         let checkpoint = completion.checkpoint;
-        let fetch =
-            |run: ClaimedRun| async move { fetch_run(&self.repo, &self.job, checkpoint, &run, &self.pool).await };
-        futures_util::stream::iter(missing.clone().into_iter().map(fetch))
-            .buffer_unordered(self.runs_at_once)
-            .try_collect::<()>()
-            .await?;
+        let fetch = |run: ClaimedRun| async move {
+            fetch_run(&self.repo, &self.job, checkpoint, &run, &self.pool).await.map(|()| run.parcel_bytes)
+        };
+        let (mut bytes, all_bytes) = (0, missing.iter().map(|run| run.parcel_bytes).sum());
+        let mut fetches =
+            futures_util::stream::iter(missing.clone().into_iter().map(fetch)).buffer_unordered(self.runs_at_once);
+        while let Some(fetched) = fetches.try_next().await? {
+            bytes += fetched;
+            progress(CopyProgress { bytes, all_bytes });
+        }
+        drop(fetches);
         for (number, (claim_ref, claim)) in claims.iter().enumerate() {
             if !copies.contains_key(&number) {
                 let copy = self.written(completion.checkpoint, claim_ref, claim);
@@ -135,7 +163,7 @@ impl Standby {
         Ok(Followed {
             checkpoint: completion.checkpoint,
             fetched_runs: missing.len(),
-            fetched_bytes: missing.iter().map(|run| run.parcel_bytes).sum(),
+            fetched_bytes: bytes,
             local_runs: plan.runs.len() - missing.len(),
         })
     }

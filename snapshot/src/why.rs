@@ -1,14 +1,15 @@
 //! Says of one object why it is there, and whether it may be deleted: the question people ask of a bucket full of files.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::chain::Chain;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{find_claim, read_claim};
-use crate::manifest::{Completion, Lease};
+use crate::manifest::{Claim, ClaimRef, Completion, Lease};
 use crate::names::{CheckpointId, Folder, JobName, LeaseId, ObjectName, PinName};
 use crate::pins::pins;
-use crate::repo::Repo;
+use crate::repo::{Listed, Repo};
 
 /// Why an object is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,20 @@ pub enum Reacher {
     Making(LeaseId, CheckpointId, String),
 }
 
-/// Says why the object at `path`, below the root of the repo, is there.
+/// An object of a job, and why it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredObject {
+    /// Its path below the root of the repo.
+    pub path: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written by the store's clock, in milliseconds since 1970.
+    pub modified_ms: u64,
+    /// Why it is there.
+    pub why: Why,
+}
+
+/// Says why the object at `path`, below the root of the repo, is there; whether it exists is not looked at.
 ///
 /// Reads the chain, leases and pins of its job, and claims.
 ///
@@ -45,93 +59,142 @@ pub enum Reacher {
 /// Those of the requests, and whatever a manifest that cannot be read gives.
 pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
     let Some(name) = ObjectName::parse(path) else { return Ok(Why::Unknown) };
-    let job = match &name {
+    let Some(job) = job_of(&name) else { return Ok(without_reading(&name)) };
+    Reach::read(repo, job).await?.why(&name)
+}
+
+/// Lists the objects of a job, in the order of their paths, each with why it is there.
+///
+/// # Errors
+/// As [`why`].
+pub async fn objects(repo: &Repo, job: &JobName) -> Result<Vec<StoredObject>> {
+    // Listed before anything is read: what is written meanwhile is not called garbage.
+    let listed = repo.list(&Folder::Job.path(job), None).await?;
+    let reach = Reach::read(repo, job).await?;
+    let tell = |Listed { path, meta }| {
+        let why = match ObjectName::parse(&path) {
+            None => Why::Unknown,
+            Some(name) if job_of(&name).is_none() => without_reading(&name),
+            Some(name) => reach.why(&name)?,
+        };
+        Ok(StoredObject { path, bytes: meta.bytes, modified_ms: meta.modified_ms, why })
+    };
+    listed.into_iter().map(tell).collect()
+}
+
+/// The job of an object that manifests have to be read for.
+fn job_of(name: &ObjectName) -> Option<&JobName> {
+    match name {
         ObjectName::Claim(job, ..)
         | ObjectName::Parcel(job, _)
         | ObjectName::Lease(job, _)
-        | ObjectName::WorkerProbe(job, _) => job.clone(),
-        ObjectName::Probe(_) => return Ok(Why::Garbage),
-        _ => return Ok(Why::Kept),
-    };
-    let chain = Chain::read(repo, &job).await?;
-    let mut reachers = Vec::new();
-    for completion in chain.state().live().values() {
-        if reaches(repo, &job, completion, &name, Missing::IsTold).await? {
-            reachers.push(Reacher::Checkpoint(completion.checkpoint));
-        }
+        | ObjectName::WorkerProbe(job, _) => Some(job),
+        _ => None,
     }
-    for (listed, lease, _) in repo.read_folder::<Lease>(&Folder::Leases.path(&job)).await? {
-        let ObjectName::Lease(_, id) = listed else { continue };
-        if chain.state().is_void(id) || lease.making.is_some_and(|making| making.epoch < chain.state().epoch()) {
-            continue;
+}
+
+fn without_reading(name: &ObjectName) -> Why {
+    if matches!(name, ObjectName::Probe(_)) { Why::Garbage } else { Why::Kept }
+}
+
+/// What reaches the objects of a job.
+#[derive(Default)]
+struct Reach {
+    reachers: BTreeMap<ObjectName, Vec<Reacher>>,
+    /// Why not all of it is known: a claim of a checkpoint that exists, or that a pin keeps, could not be read.
+    damage: Option<Error>,
+}
+
+impl Reach {
+    async fn read(repo: &Repo, job: &JobName) -> Result<Reach> {
+        let chain = Chain::read(repo, job).await?;
+        let mut reach = Reach::default();
+        for completion in chain.state().live().values() {
+            reach.add_kept(repo, job, completion, &Reacher::Checkpoint(completion.checkpoint)).await?;
         }
-        if let Some(making) = lease.making {
-            let names_it = matches!(&name, ObjectName::Parcel(_, parcel) if lease.parcels.contains(parcel));
-            if names_it || name == ObjectName::Lease(job.clone(), id) {
-                reachers.push(Reacher::Making(id, making, lease.holder.clone()));
+        for (listed, lease, _) in repo.read_folder::<Lease>(&Folder::Leases.path(job)).await? {
+            let ObjectName::Lease(_, id) = listed else { continue };
+            if chain.state().is_void(id) || lease.making.is_some_and(|making| making.epoch < chain.state().epoch()) {
+                continue;
             }
-        }
-        if let Some(reading) = &lease.reading {
-            let is_itself =
-                name == ObjectName::Lease(job.clone(), id) && !is_gone(repo, &job, &reading.completion).await?;
-            if is_itself || reaches(repo, &job, &reading.completion, &name, Missing::IsNone).await? {
-                reachers.push(Reacher::Reading(id, reading.completion.checkpoint, lease.holder));
+            if let Some(making) = lease.making {
+                let reacher = Reacher::Making(id, making, lease.holder.clone());
+                for parcel in &lease.parcels {
+                    reach.add(ObjectName::Parcel(job.clone(), *parcel), &reacher);
+                }
+                reach.add(ObjectName::Lease(job.clone(), id), &reacher);
             }
-        }
-    }
-    for (pin_name, pin) in pins(repo, &job).await? {
-        let completion = &pin.checkpoint.completion;
-        if reaches(repo, &job, completion, &name, Missing::IsTold).await? {
-            reachers.push(Reacher::Pin(pin_name, completion.checkpoint));
-        }
-    }
-    Ok(if reachers.is_empty() { Why::Garbage } else { Why::Reached(reachers) })
-}
-
-/// What a claim that is not there means.
-#[derive(Clone, Copy)]
-enum Missing {
-    /// The checkpoint is damaged.
-    IsTold,
-    /// It was collected before the lease on the checkpoint was written: see `collect`.
-    IsNone,
-}
-
-/// Whether no claim of a checkpoint is there.
-async fn is_gone(repo: &Repo, job: &JobName, completion: &Completion) -> Result<bool> {
-    for claim in &completion.claims {
-        let name = ObjectName::Claim(job.clone(), completion.checkpoint, claim.worker.clone(), claim.attempt);
-        if repo.head(&name).await?.is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-async fn reaches(
-    repo: &Repo,
-    job: &JobName,
-    completion: &Completion,
-    name: &ObjectName,
-    missing: Missing,
-) -> Result<bool> {
-    for wanted in &completion.claims {
-        let claim_name = ObjectName::Claim(job.clone(), completion.checkpoint, wanted.worker.clone(), wanted.attempt);
-        match name {
-            ObjectName::Claim(..) if *name == claim_name => return Ok(true),
-            ObjectName::Parcel(_, parcel) => {
-                let claim = match missing {
-                    Missing::IsTold => Some(read_claim(repo, job, completion.checkpoint, wanted).await?),
-                    Missing::IsNone => find_claim(repo, job, completion.checkpoint, wanted).await?,
-                };
-                if claim.is_some_and(|claim| claim.runs.iter().any(|run| run.parcel == *parcel)) {
-                    return Ok(true);
+            if let Some(reading) = lease.reading {
+                let completion = reading.completion;
+                let reacher = Reacher::Reading(id, completion.checkpoint, lease.holder);
+                if reach.add_leased(repo, job, &completion, &reacher).await? {
+                    reach.add(ObjectName::Lease(job.clone(), id), &reacher);
                 }
             }
-            _ => {}
+        }
+        for (name, pin) in pins(repo, job).await? {
+            let completion = &pin.checkpoint.completion;
+            reach.add_kept(repo, job, completion, &Reacher::Pin(name, completion.checkpoint)).await?;
+        }
+        Ok(reach)
+    }
+
+    fn add(&mut self, name: ObjectName, reacher: &Reacher) {
+        self.reachers.entry(name).or_default().push(reacher.clone());
+    }
+
+    fn add_claim(&mut self, job: &JobName, claim: &Claim, reacher: &Reacher) {
+        for run in &claim.runs {
+            self.add(ObjectName::Parcel(job.clone(), run.parcel), reacher);
         }
     }
-    Ok(false)
+
+    /// Adds what a checkpoint reaches whose claims must be there.
+    async fn add_kept(&mut self, repo: &Repo, job: &JobName, completion: &Completion, reacher: &Reacher) -> Result<()> {
+        for wanted in &completion.claims {
+            self.add(claim_name(job, completion, wanted), reacher);
+            match read_claim(repo, job, completion.checkpoint, wanted).await {
+                Ok(claim) => self.add_claim(job, &claim, reacher),
+                Err(error) if error.kind() == ErrorKind::Damaged => self.damage = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what a checkpoint reaches that a lease names; tells whether anything of it is there. A claim that is not was collected before
+    /// the lease was written: see `collect`.
+    async fn add_leased(
+        &mut self,
+        repo: &Repo,
+        job: &JobName,
+        completion: &Completion,
+        reacher: &Reacher,
+    ) -> Result<bool> {
+        let mut is_there = false;
+        for wanted in &completion.claims {
+            self.add(claim_name(job, completion, wanted), reacher);
+            if let Some(claim) = find_claim(repo, job, completion.checkpoint, wanted).await? {
+                self.add_claim(job, &claim, reacher);
+                is_there = true;
+            }
+        }
+        Ok(is_there)
+    }
+
+    /// # Errors
+    /// `Damaged` when a claim could not be read that may name it.
+    fn why(&self, name: &ObjectName) -> Result<Why> {
+        match (self.reachers.get(name), &self.damage) {
+            (Some(reachers), _) => Ok(Why::Reached(reachers.clone())),
+            (None, Some(damage)) if matches!(name, ObjectName::Parcel(..)) => Err(damage.clone()),
+            (None, _) => Ok(Why::Garbage),
+        }
+    }
+}
+
+fn claim_name(job: &JobName, completion: &Completion, wanted: &ClaimRef) -> ObjectName {
+    ObjectName::Claim(job.clone(), completion.checkpoint, wanted.worker.clone(), wanted.attempt)
 }
 
 impl fmt::Display for Why {

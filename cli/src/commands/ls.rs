@@ -1,7 +1,7 @@
 //! `bedload ls`: the jobs of a repo, and the checkpoints of a job.
 
 use bedload::{JobName, Repo, Result};
-use bedload_snapshot::{Ambient, Chain, Completion, jobs, pins};
+use bedload_snapshot::{Chain, Completion, jobs, pins};
 use clap::Args;
 use serde::Serialize;
 
@@ -107,7 +107,7 @@ impl Answer for Checkpoints {
 
 /// Runs the command; gives the exit code.
 pub async fn run(arguments: &LsArguments, context: &Context) -> Result<u8> {
-    let repo = context.repo_to_read().await?;
+    let repo = context.repo().await?;
     match &arguments.job {
         Some(job) => context.print(&checkpoints(&repo, job).await?),
         None => {

@@ -1,4 +1,15 @@
 //! The commands, each with its arguments, its help, and what it answers.
 
 pub mod config;
+pub mod copy;
+pub mod diff;
+pub mod files;
+pub mod gc;
+pub mod leases;
 pub mod ls;
+pub mod pins;
+pub mod read;
+pub mod rescale;
+pub mod restore;
+pub mod show;
+pub mod verify;

@@ -1,12 +1,15 @@
 //! A repo that a job of two workers made, and the command run at it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use bedload::{Engine, List, Map, Reducing, Repo, Spec, Start, Value as ValueOf};
-use bedload_snapshot::Epoch;
+use bedload::{Engine, KeyGroups, List, Map, Reducing, Repo, Spec, Start, Value as ValueOf};
+use bedload_lsm::fs::DiskFs;
+use bedload_snapshot::{Epoch, Fetcher, LocalPool, RestoreOptions, restore_lazily};
 use serde_json::Value;
 
 pub const FLIGHTS: Spec<Reducing<i64>> = Reducing::sum("flights");
@@ -45,18 +48,42 @@ impl Ran {
 }
 
 impl Place {
-    /// An empty folder, and the address of a repo in it.
+    /// An empty folder, and the address of a repo in it; or below `BEDLOAD_TEST_REPO`, when that is set.
     pub fn empty() -> Place {
+        let mut place = Place::on_disk();
+        if let Ok(base) = std::env::var("BEDLOAD_TEST_REPO") {
+            let name = place.folder.path().file_name().expect("it has a name").to_string_lossy().into_owned();
+            let (base, options) = base.split_once('?').unwrap_or((&base, ""));
+            place.address = format!("{}/commands{name}?{options}", base.trim_end_matches('/'));
+            place.address = place.address.trim_end_matches('?').to_owned();
+        }
+        place
+    }
+
+    /// An empty folder, and the address of a repo in it, of which files can be damaged.
+    pub fn on_disk() -> Place {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let address = format!("file://{}/repo", folder.path().display());
         Place { folder, address }
     }
 
+    /// The same as [`Place::with_job`], on the disk whatever is set.
+    pub fn with_job_on_disk(checkpoints: u32) -> Place {
+        let place = Place::on_disk();
+        place.run_job_now("board", checkpoints);
+        place
+    }
+
+    /// As [`Place::run_job`].
+    pub fn run_job_now(&self, job: &str, checkpoints: u32) {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        runtime.block_on(self.run_job(job, checkpoints));
+    }
+
     /// A repo with `checkpoints` checkpoints of the job `board`: two workers, 128 key groups, all kinds of state.
     pub fn with_job(checkpoints: u32) -> Place {
         let place = Place::empty();
-        let runtime = tokio::runtime::Runtime::new().expect("threads");
-        runtime.block_on(place.run_job("board", checkpoints));
+        place.run_job_now("board", checkpoints);
         place
     }
 
@@ -85,6 +112,24 @@ impl Place {
                 engine.confirm(barrier.checkpoint).await;
             }
         }
+    }
+
+    /// A lease on the newest checkpoint whose holder is gone.
+    pub fn leave_a_lease(&self) {
+        let runtime = tokio::runtime::Runtime::new().expect("threads");
+        let pool = LocalPool::open(Arc::new(DiskFs), self.path("abandoned")).expect("a folder");
+        let options = RestoreOptions {
+            start: bedload_snapshot::Start::Latest,
+            groups: KeyGroups::all(128),
+            holder: "a restore that was killed".to_owned(),
+            runs_at_once: 1,
+        };
+        let fetcher = Fetcher::start(1).expect("threads");
+        let restored = runtime.block_on(async {
+            let repo = Repo::open(&self.address).await.expect("a repo");
+            restore_lazily(&repo, &"board".parse().expect("a name"), &options, &pool, &fetcher, |_| ()).await
+        });
+        drop(restored.expect("nothing in its way"));
     }
 
     /// A path in the folder.
@@ -117,9 +162,9 @@ fn fly(engine: &mut Engine, flight: u32) {
     }
 }
 
-fn group(engine: &Engine, tail: &str) -> bedload::KeyGroups {
+fn group(engine: &Engine, tail: &str) -> KeyGroups {
     let group = engine.group_of(tail).expect("a short key");
-    bedload::KeyGroups { first: group, last: group }
+    KeyGroups { first: group, last: group }
 }
 
 /// Runs the command in `folder`, with nothing of this process's settings.
@@ -148,37 +193,68 @@ fn ended(output: &Output) -> Ran {
     }
 }
 
-/// `text` with what differs from run to run named instead: moments, distances in time, long hexadecimal names, the folder.
+/// Writes a file.
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+    let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).open(path);
+    file.and_then(|mut file| file.write_all(bytes.as_ref())).expect("a disk that is not full");
+}
+
+/// `text` with what differs from run to run named instead: moments, sizes, times, long hexadecimal names, the folder. Several blanks
+/// within a line become one.
 pub fn masked(text: &str, place: &Place) -> String {
     let text = text.replace(&place.address, "REPO").replace(&place.folder.path().display().to_string(), "FOLDER");
     let mut masked = String::new();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let is_part = |c: char| c.is_ascii_alphanumeric() || c == ':';
-        let word = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
-        let is_hex = word.len() >= 16 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let moment = rest.get(..20).filter(|text| text.ends_with('Z') && text.as_bytes()[10] == b'T');
-        let ago = distance(rest);
-        let (length, name) = match (moment, ago, is_hex) {
-            (Some(moment), ..) => (moment.len(), "MOMENT"),
-            (None, Some(length), _) => (length, "AGO"),
-            (None, None, true) => (word.len(), "HEX"),
-            _ if word.is_empty() => {
-                let first = rest.chars().next().map_or(0, char::len_utf8);
-                (first, &rest[..first])
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut told: Vec<String> = Vec::new();
+        let mut rest = &words[..];
+        while let Some((word, behind)) = rest.split_first() {
+            rest = behind;
+            match quantity(word, behind) {
+                Some((name, end, count)) => {
+                    let start = if word.starts_with('(') { "(" } else { "" };
+                    told.push(format!("{start}{name}{end}"));
+                    rest = &behind[count..];
+                }
+                None => told.push(masked_word(word)),
             }
-            _ => (word.len(), word),
-        };
-        masked.push_str(name);
-        rest = &rest[length..];
+        }
+        let indent = line.len() - line.trim_start().len();
+        masked.push_str(&" ".repeat(indent.min(2)));
+        masked.push_str(&told.join(" "));
+        masked.push('\n');
     }
     masked
 }
 
-/// How long `12 s ago` is at the start of `text`.
-fn distance(text: &str) -> Option<usize> {
-    let (count, rest) = text.split_once(' ')?;
-    let (unit, rest) = rest.split_once(' ')?;
-    let is_distance = count.parse::<u32>().is_ok() && ["s", "min", "h", "d"].contains(&unit) && rest.starts_with("ago");
-    is_distance.then_some(count.len() + unit.len() + 5)
+/// Reads a number and its unit: what it is, what stands behind it, how many words that took.
+fn quantity<'a>(number: &str, behind: &[&'a str]) -> Option<(&'static str, &'a str, usize)> {
+    number.trim_start_matches('(').parse::<f64>().ok()?;
+    let (unit, end) = split_end(behind.first()?);
+    if let Some(("ago", end)) = behind.get(1).map(|word| split_end(word)) {
+        return Some(("AGO", end, 2));
+    }
+    match unit {
+        "B" | "KiB" | "MiB" | "GiB" => Some(("SIZE", end, 1)),
+        "µs" | "ms" | "s" => Some(("TIME", end, 1)),
+        _ => None,
+    }
+}
+
+fn split_end(word: &str) -> (&str, &str) {
+    word.split_at(word.trim_end_matches([',', ';', ')', ':']).len())
+}
+
+fn masked_word(word: &str) -> String {
+    if word.len() >= 20 && word.as_bytes()[10] == b'T' && word[..20].ends_with('Z') {
+        return format!("MOMENT{}", &word[20..]);
+    }
+    let mut masked = String::new();
+    for part in word.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let name = part.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_hex = name.len() >= 8 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        masked.push_str(if is_hex { "HEX" } else { name });
+        masked.push_str(&part[name.len()..]);
+    }
+    masked
 }

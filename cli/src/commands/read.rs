@@ -1,0 +1,143 @@
+//! `bedload get` and `bedload scan`: what is in a checkpoint, without the program that wrote it.
+
+use bedload::{CheckpointReader, Error, ErrorKind, Result};
+use clap::Args;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::context::Context;
+use crate::exit;
+use crate::reference::Reference;
+
+/// Shows what stands under a key in a checkpoint: each state's value, one JSON object a line.
+///
+/// Keys are written as their form has them, which `bedload show` tells: text as it is, numbers in decimal, several parts as a JSON array, bytes
+/// in hexadecimal. Numbers and keys are shown as such; what a codec of the program wrote is shown as the codec's name and the bytes in
+/// hexadecimal. Only what is needed is fetched. Exit code 10 when nothing stands there.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bedload get late-board@latest N14228\n  bedload get late-board N14228 --state flights | jq .value"
+)]
+pub struct GetArguments {
+    /// The checkpoint.
+    checkpoint: Reference,
+    /// The key.
+    key: String,
+    /// Only this state.
+    #[arg(long)]
+    state: Option<String>,
+}
+
+/// Shows the entries of a checkpoint, in the order of their key groups: one JSON object a line.
+///
+/// Entries are shown as by `bedload get`; timers too. What is shown is fetched, and nothing else.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bedload scan late-board --limit 20\n  bedload scan late-board@3-18 --state flights | jq -s 'map(.value) | add'"
+)]
+pub struct ScanArguments {
+    /// The checkpoint.
+    checkpoint: Reference,
+    /// Only this state, or these timers.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only this key group.
+    #[arg(long)]
+    group: Option<u16>,
+    /// At most so many entries.
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+}
+
+/// A checkpoint that is read, and the folder that it is fetched to.
+struct Reading {
+    reader: CheckpointReader,
+    _folder: TempDir,
+}
+
+impl Reading {
+    async fn open(checkpoint: &Reference, context: &Context) -> Result<Reading> {
+        let repo = context.repo().await?;
+        let found = context.find(&repo, checkpoint).await?;
+        let temporary = std::env::temp_dir();
+        let folder = tempfile::Builder::new().prefix("bedload-read-").tempdir();
+        let folder = folder.map_err(|cause| Error::io("create a folder in", &temporary, cause))?;
+        let reader = CheckpointReader::open(&repo, found.job.as_str(), Some(found.id()), folder.path()).await?;
+        Ok(Reading { reader, _folder: folder })
+    }
+
+    /// # Errors
+    /// `Missing` when it has no state and no timers of this name.
+    fn check_state(&self, name: Option<&str>) -> Result<()> {
+        let states = self.reader.states().iter().map(|state| &*state.name);
+        let names: Vec<&str> = states.chain(self.reader.timers().iter().map(|timers| &*timers.name)).collect();
+        match name {
+            Some(name) if !names.contains(&name) => {
+                let message = format!("there is no state {name:?}; there are: {}", names.join(", "));
+                Err(Error::new(ErrorKind::Missing, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads on a thread that may wait for the repo.
+async fn read<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|cause| Error::new(ErrorKind::Bug, format!("a thread that reads has ended: {cause}")))?
+}
+
+/// Prints one entry; `false` when nobody reads any more.
+fn print_line(value: &Value) -> Result<bool> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{value}") {
+        Ok(()) => Ok(true),
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(cause) => Err(Error::io("write to", "standard output", cause)),
+    }
+}
+
+/// Runs `bedload get`; gives the exit code.
+pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
+    let reading = Reading::open(&arguments.checkpoint, context).await?;
+    reading.check_state(arguments.state.as_deref())?;
+    let (key, state) = (arguments.key.clone(), arguments.state.clone());
+    let found = read(move || {
+        let (mut found, reader) = (0, &reading.reader);
+        reader.entries_of(&key, |entry| {
+            if state.is_none() || entry.state == state.as_deref() {
+                found += 1;
+                print_line(&reader.describe(entry))?;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    });
+    if found.await? > 0 {
+        return Ok(exit::DONE);
+    }
+    context.complain(&format!("nothing stands under {:?}", arguments.key));
+    Ok(exit::NOT_FOUND)
+}
+
+/// Runs `bedload scan`; gives the exit code.
+pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
+    let reading = Reading::open(&arguments.checkpoint, context).await?;
+    reading.check_state(arguments.state.as_deref())?;
+    let (state, group, limit) = (arguments.state.clone(), arguments.group, arguments.limit.unwrap_or(u64::MAX));
+    read(move || {
+        let (mut left, reader) = (limit, &reading.reader);
+        reader.entries(group, |entry| {
+            if left == 0 {
+                return Ok(false);
+            }
+            if state.is_some() && entry.state != state.as_deref() {
+                return Ok(true);
+            }
+            left -= 1;
+            Ok(print_line(&reader.describe(entry))? && left > 0)
+        })
+    })
+    .await?;
+    Ok(exit::DONE)
+}
