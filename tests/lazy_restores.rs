@@ -186,6 +186,22 @@ fn a_store_serves_while_the_download_stands_still() -> Result<(), Error> {
     Ok(())
 }
 
+/// A store that was given up before the download was complete left its lease, and what it kept was never collected.
+#[test]
+fn whoever_gives_up_early_ends_the_lease() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    scene.refuse(BACKGROUND);
+    let leases = || scene.objects.paths().iter().filter(|path| path.contains("/leases/")).count();
+    let fetcher = Fetcher::start(1)?;
+    let (restored, ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    scene.wait_for_refusals(&ended);
+    assert_eq!(leases(), 1);
+    drop(restored);
+    fetcher.end();
+    assert_eq!(leases(), 0);
+    Ok(())
+}
+
 /// The background had given up, so that the files never became complete, and the lease stayed.
 #[test]
 fn what_readers_have_brought_as_a_whole_is_settled() -> Result<(), Error> {

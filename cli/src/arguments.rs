@@ -173,4 +173,44 @@ mod tests {
     fn arguments_are_declared_without_conflicts() {
         Arguments::command().debug_assert();
     }
+
+    /// Asserts that a line of a shell that calls the command is understood, up to where its output goes on.
+    fn check_call(line: &str) {
+        let call = line.split(['|', '#', '>']).next().unwrap_or_default();
+        let parts: Vec<&str> = call.split('"').collect();
+        let mut words = Vec::new();
+        for (number, part) in parts.into_iter().enumerate() {
+            if number % 2 == 0 { words.extend(part.split_whitespace()) } else { words.push(part) }
+        }
+        if let Err(error) = Arguments::try_parse_from(words) {
+            assert!(!error.use_stderr(), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_example_is_understood() {
+        let mut command = Arguments::command();
+        command.build();
+        let (mut commands, mut examples) = (vec![&command], 0);
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter_map(|line| line.find("bedload ").map(|start| &line[start..])) {
+                check_call(line);
+                examples += 1;
+            }
+        }
+        assert!(examples > 25, "{examples}");
+    }
+
+    #[test]
+    fn every_call_in_the_documents_is_understood() {
+        for text in [include_str!("../../README.md"), include_str!("../../docs/operations.md")] {
+            let calls: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("$ bedload ")).collect();
+            assert!(!calls.is_empty());
+            for call in calls {
+                check_call(&format!("bedload {call}"));
+            }
+        }
+    }
 }

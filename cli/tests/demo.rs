@@ -82,6 +82,19 @@ fn people_read_that_it_is_equal_and_may_keep_the_repo() {
     let names: Vec<String> =
         std::fs::read_dir(kept).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(names, ["repo"], "what workers had is removed");
+
+    // What it tells to try can be tried.
+    let (_, next) = text.split_once("to look at them:\n").unwrap();
+    let (export, commands) = next.split_once('\n').unwrap();
+    let commands: Vec<&str> = commands.lines().filter(|line| line.contains(" # ")).collect();
+    assert!(commands.len() >= 6, "{text}");
+    for command in commands {
+        let ran = Command::new("sh").args(["-c", &format!("{export}\n{command}")]).output().unwrap();
+        let expected = if command.contains(" diff ") { 4 } else { 0 };
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(expected), "{command}: {errors}");
+        assert!(!ran.stdout.is_empty(), "{command}");
+    }
 }
 
 #[test]

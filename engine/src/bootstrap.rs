@@ -4,8 +4,9 @@ use std::path::Path;
 
 use bedload_snapshot::{Chain, CheckpointId, Epoch, JobName, Repo};
 
-use crate::engine::{Builder, Engine, Start};
+use crate::engine::{Builder, Engine};
 use crate::error::{Result, fix};
+use crate::start::Start;
 
 /// Writes the first checkpoint of `job`: what `write` puts into an engine of all `max_groups` key groups, in any order. Workers, however
 /// many, start from it with [`Start::Latest`].

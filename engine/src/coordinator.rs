@@ -29,9 +29,10 @@ use bedload_snapshot::{
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use crate::engine::{Builder, Engine, Start};
+use crate::engine::{Builder, Engine};
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::rounds::{Due, Rounds};
+use crate::start::Start;
 use crate::taking_over::{TakenOver, begin_taking_over};
 
 /// How a job is coordinated.

@@ -10,7 +10,6 @@ use bedload_snapshot::{
     Barrier, Chain, CheckpointId, Fetcher, JobName, KEY_GROUPS_MAX, KeyGroups, LocalPool, Progress, Repo,
     RestoreOptions, Restored, ShipOptions, Worker, WorkerName, claims, restore, restore_lazily,
 };
-use serde::{Deserialize, Serialize};
 use tracing::{Instrument, info_span};
 
 use crate::backend::Backend;
@@ -28,6 +27,7 @@ use crate::operator_state::OperatorState;
 use crate::ordered::Ordered;
 use crate::shipment::{Content, Shipment};
 use crate::spec::{Spec, State, StateKind};
+use crate::start::{Opened, Position, Residence, Restoring, Start};
 use crate::state_key::{GROUP_BYTES, HEAD_BYTES, Kind, StateRules, StateShape, Tag, parse};
 use crate::stats::{RestoreStats, Stats, StoreStats};
 use crate::tally::Tally;
@@ -39,49 +39,6 @@ const WALK_KEYS: usize = 256;
 
 /// Threads that fetch for a lazy restore.
 const FETCH_THREADS: usize = 2;
-
-/// What an engine starts from.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Start {
-    /// The newest checkpoint of the job; an error when there is none (default).
-    #[default]
-    Latest,
-    /// The newest checkpoint, or nothing: a job whose name is misspelt starts empty too.
-    LatestOrEmpty,
-    /// This checkpoint: it exists, or a pin keeps it.
-    At(CheckpointId),
-    /// Nothing, whatever checkpoints there are.
-    Empty,
-    /// A checkpoint of another job, or its newest one. That job is left as it is: the first checkpoint of this one uploads everything. To
-    /// share the upload, [copy](bedload_snapshot::copy) the checkpoint to this job first.
-    From(JobName, Option<CheckpointId>),
-    /// The same, and this job takes the other one's place: that one completes nothing any more from the start on, the checkpoint is pinned
-    /// there until this job has completed one of its own, and then the other job is [retired](bedload_snapshot::retire): its objects are
-    /// collected with those of this job. A job that has checkpoints of its own starts from the newest of them, so this may stay in a
-    /// deployment's options. For a [coordinator](crate::Coordinator); to go on in a job under its own name is [`Start::Latest`].
-    TakeOver(JobName, Option<CheckpointId>),
-}
-
-/// Where the state lies while it is worked on. Checkpoints are the same: moving from one to the other is a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Residence {
-    /// In a store on the local disk (default): larger than memory, and checkpoints upload what changed.
-    #[default]
-    Disk,
-    /// In memory as a whole: for small states. Each checkpoint uploads all of it.
-    Heap,
-}
-
-/// When an engine that starts from a checkpoint is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Restoring {
-    /// When all of it is here and was verified (default).
-    #[default]
-    Whole,
-    /// When its manifests are here: what is read is fetched when it is first read, the rest in the background. Reads wait for the repo,
-    /// and fail when it does.
-    Lazily,
-}
 
 /// How an engine is opened.
 pub struct Builder {
@@ -127,30 +84,6 @@ pub struct Engine {
     memory: usize,
     /// Last, so that nothing is written when it is given up.
     _lock: Box<dyn FsLock>,
-}
-
-/// What an engine was opened from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// The checkpoint.
-    pub checkpoint: CheckpointId,
-    /// Whether it is of the engine's own job, so that the next one may be built upon it.
-    pub is_own: bool,
-    /// Bytes that were fetched before the engine was open.
-    pub fetched_bytes: u64,
-    /// Runs that it consists of, and how many of them were on this machine.
-    pub runs: usize,
-    /// Runs that were on this machine.
-    pub local_runs: usize,
-}
-
-/// Where the sources of a former worker were: what its checkpoints were given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The key groups of that worker.
-    pub groups: KeyGroups,
-    /// The bytes that it gave.
-    pub bytes: Vec<u8>,
 }
 
 impl Engine {
@@ -262,7 +195,7 @@ impl Builder {
     /// checkpoint, which saves the download.
     ///
     /// # Errors
-    /// `Fix` when the checkpoint does not exist, when options do not fit the job, or when another process has the directory; those of
+    /// `Missing` when the checkpoint does not exist; `Fix` when options do not fit the job, or when another process has the directory; those of
     /// restoring.
     pub async fn open(self) -> Result<Engine> {
         let span = info_span!(
@@ -794,15 +727,20 @@ impl Engine {
         self.tally.publish(&self.stats());
     }
 
-    /// Ends it. What was not shipped is gone.
+    /// Ends it. What was not shipped is gone. Where a lazy restore was not complete, this tells the repo so, and waits for it for a few
+    /// seconds at most.
     ///
     /// # Errors
     /// Those of the store.
     pub fn close(self) -> Result<()> {
-        match self.core.backend {
+        let closed = match self.core.backend {
             Backend::Lsm(store) => store.close(),
             Backend::Heap(_) => Ok(()),
+        };
+        if let Some(fetcher) = self.fetcher {
+            fetcher.end();
         }
+        closed
     }
 }
 

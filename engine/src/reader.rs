@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use crate::catalog::{Catalog, StateInfo, TimersInfo};
 use crate::elements::ELEMENT_END_BYTES;
-use crate::engine::{Engine, Restoring, Start};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::form::Form;
 use crate::hex::to_hex;
 use crate::key_groups::key_group;
+use crate::start::{Restoring, Start};
 use crate::state_key::{framed, parse};
 
 /// An open checkpoint.
@@ -174,6 +175,14 @@ impl CheckpointReader {
             self.entries_in(&KeyRange::prefix(&prefix), |entry| look(entry).map(|()| true))?;
         }
         Ok(())
+    }
+
+    /// Ends it: the checkpoint is not kept for this reader any more. Dropped without, it leaves a lease in the repo, to be declared void.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn close(self) -> Result<()> {
+        self.engine.close()
     }
 
     fn entries_in(&self, range: &KeyRange, mut look: impl FnMut(&RawEntry<'_>) -> Result<bool>) -> Result<()> {

@@ -14,8 +14,8 @@ use bedload_snapshot::{
     retire_chain, unpin,
 };
 
-use crate::engine::Start;
 use crate::error::{Error, ErrorKind, Result, fix};
+use crate::start::Start;
 
 /// A job whose place another one takes.
 #[derive(Clone, Debug)]

@@ -82,7 +82,7 @@ pub struct Copied {
 /// A lease keeps the checkpoint for as long as this takes. Nothing exists in the target before all of it does.
 ///
 /// # Errors
-/// `Fix` when the checkpoint does not exist, or when the target has checkpoints and may not; `Damaged` when an object is missing or is
+/// `Missing` when the checkpoint does not exist; `Fix` when the target has checkpoints and may not; `Damaged` when an object is missing or is
 /// not what was shipped; `Fenced` when something else began to write the target's job; those of the requests.
 pub async fn copy(
     (source, job): (&Repo, &JobName),

@@ -19,7 +19,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use bedload_lsm::fs::Source;
 use futures_util::StreamExt;
@@ -29,6 +30,7 @@ use tracing::{Instrument, Span};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{FetchedChunks, ShippedRun, off_thread};
+use crate::lease::HeldLease;
 use crate::manifest::ClaimedRun;
 use crate::parcel::{CHUNK_BYTES, chunk_count, chunk_range};
 use crate::partial::PartialFile;
@@ -42,10 +44,16 @@ const READER_CHUNKS: u64 = 4;
 /// How many requests of the background are on their way at once.
 const BACKGROUND_REQUESTS: usize = 4;
 
-/// Threads that fetch for lazy runs. Dropped, they end with what they are doing.
+/// How long [`Fetcher::end`] waits for leases to be ended.
+const END_LIMIT: Duration = Duration::from_secs(5);
+
+/// Threads that fetch for lazy runs. Dropped, they end with what they are doing, and leases on what is not here yet stay: see
+/// [`Fetcher::end`].
 pub struct Fetcher {
     runtime: Option<Runtime>,
     shared: Arc<Shared>,
+    /// Those of restores that are not complete.
+    leases: Arc<Mutex<Vec<HeldLease>>>,
 }
 
 struct Shared {
@@ -111,12 +119,37 @@ impl Fetcher {
             .map_err(|cause| Error::new(ErrorKind::Retry, format!("start threads that fetch: {cause}")))?;
         let background = Semaphore::new(BACKGROUND_REQUESTS);
         let shared = Shared { waiting: AtomicUsize::new(0), background, progress: Progress::default() };
-        Ok(Fetcher { runtime: Some(runtime), shared: Arc::new(shared) })
+        Ok(Fetcher { runtime: Some(runtime), shared: Arc::new(shared), leases: Arc::default() })
     }
 
     /// How far the background is.
     pub fn progress(&self) -> &Progress {
         &self.shared.progress
+    }
+
+    /// Gives up what is not here yet: ends the leases that keep it, within a few seconds, or leaves them to be declared void. Nothing may be
+    /// read behind this that is not here. Waits for the repo, like a read.
+    pub fn end(mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        let leases = std::mem::take(&mut *lock(&self.leases));
+        if !leases.is_empty() {
+            let (told, heard) = mpsc::channel();
+            runtime.spawn(async move {
+                for lease in leases {
+                    lease.end().await.ok();
+                }
+                told.send(()).ok();
+            });
+            heard.recv_timeout(END_LIMIT).ok();
+        }
+        // May be called inside of a runtime, where waiting for this one is not allowed.
+        runtime.shutdown_background();
+    }
+
+    /// Holds a lease until the restore that it is for is complete.
+    pub(crate) fn hold(&self, lease: HeldLease) -> LeaseInUse {
+        lock(&self.leases).push(lease.clone());
+        LeaseInUse { lease, leases: Arc::clone(&self.leases) }
     }
 
     /// Where its work runs.
@@ -211,6 +244,24 @@ impl fmt::Debug for Fetcher {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Fetcher").field("progress", self.progress()).finish_non_exhaustive()
     }
+}
+
+/// A lease that a fetcher ends when it is given up before the restore is complete.
+pub(crate) struct LeaseInUse {
+    lease: HeldLease,
+    leases: Arc<Mutex<Vec<HeldLease>>>,
+}
+
+impl LeaseInUse {
+    /// Ends it.
+    pub async fn end(self) {
+        lock(&self.leases).retain(|lease| lease.id != self.lease.id);
+        self.lease.end().await.ok();
+    }
+}
+
+fn lock(leases: &Mutex<Vec<HeldLease>>) -> MutexGuard<'_, Vec<HeldLease>> {
+    leases.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A run whose bytes arrive as they are read.
@@ -338,7 +389,7 @@ impl LazyRun {
     async fn fetch_beside(self: &Arc<Self>, chunks: Range<u64>) -> Result<()> {
         let _permit = self.shared.background.acquire().await;
         while self.shared.waiting.load(Ordering::Acquire) > 0 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.fetch(chunks).await
     }

@@ -67,7 +67,7 @@ pub struct Restored {
 /// A lease keeps the checkpoint for as long as this takes.
 ///
 /// # Errors
-/// `Fix` when the checkpoint does not exist or does not cover the key groups; `Damaged` when an object is missing or is not what was
+/// `Missing` when the checkpoint does not exist; `Fix` when it does not cover the key groups; `Damaged` when an object is missing or is not what was
 /// shipped; those of the requests and of the disk.
 pub async fn restore(
     repo: &Repo,
@@ -121,7 +121,7 @@ async fn fetch(
 /// has fetched into `pool` are read and compared with their checksums, and not fetched again.
 ///
 /// The lease ends with the last chunk. `done` hears of that, or of why the background gave up: reads go on asking then, and the
-/// lease stays, to be declared void when the store is given up. It gives up for what is wrong with an object or the disk;
+/// lease stays until [`Fetcher::end`], or to be declared void when the store was given up without that. It gives up for what is wrong with an object or the disk;
 /// trouble that may pass it sits out, which [`Progress`](crate::Progress) tells.
 ///
 /// # Errors
@@ -145,7 +145,7 @@ pub async fn restore_lazily(
             let (lazy_runs, local_runs) = (restored.lazy.len(), restored.local_runs);
             span.in_scope(|| tracing::info!(lazy_runs, local_runs, "ready to be read; the rest is fetched beside"));
             let runs = restored.lazy.values().cloned().collect();
-            let handle = fetcher.handle().clone();
+            let (handle, lease) = (fetcher.handle().clone(), fetcher.hold(lease));
             let background = span.clone();
             fetcher.fetch_rest(runs, span, move |result| {
                 background.in_scope(|| match &result {
@@ -153,9 +153,10 @@ pub async fn restore_lazily(
                     Err(error) => tracing::error!(%error, "the background gave up; what is read is still asked for"),
                 });
                 handle.spawn(async move {
-                    // As long as something is missing, nothing else keeps it: the lease stays, until a person voids it.
+                    // As long as something is missing, nothing else keeps it: the lease stays, until the fetcher is ended or a person
+                    // voids it.
                     if result.is_ok() {
-                        lease.end().await.ok();
+                        lease.end().await;
                     }
                     done(result);
                 });

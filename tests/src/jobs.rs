@@ -341,7 +341,7 @@ impl Job {
     /// Removes a pin of which it is not known whether it is there.
     fn remove_pin(&mut self, name: &PinName) -> Checked {
         match self.runtime.block_on(unpin(&self.repo, &self.name, name)) {
-            Err(error) if error.kind() != ErrorKind::Fix => Err(unexpected(&error)),
+            Err(error) if error.kind() != ErrorKind::Missing => Err(unexpected(&error)),
             _ => Ok(()),
         }
     }

@@ -451,7 +451,8 @@ impl DamagedRepo<'_> {
     }
 
     fn told(&self, error: &Error) -> Result<Came, String> {
-        let is_told = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Fix) && error.place().is_some();
+        let is_of_kind = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing | ErrorKind::Fix);
+        let is_told = is_of_kind && error.place().is_some();
         // A manifest may ask for what makes no sense, and no place is at fault.
         let is_refused = self.is_resigned && error.kind() == ErrorKind::Fix;
         if is_told || is_refused { Ok(Came::Told) } else { Err(format!("not a located error: {error:?}")) }

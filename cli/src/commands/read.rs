@@ -13,7 +13,7 @@ use crate::reference::Reference;
 ///
 /// Keys are written as their form has them, which `bedload show` tells: text as it is, numbers in decimal, several parts as a JSON array, bytes
 /// in hexadecimal. Numbers and keys are shown as such; what a codec of the program wrote is shown as the codec's name and the bytes in
-/// hexadecimal. Only what is needed is fetched. Exit code 10 when nothing stands there.
+/// hexadecimal. It is fetched as it is read. Exit code 10 when nothing stands there.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bedload get late-board@latest N14228\n  bedload get late-board N14228 --state flights | jq .value"
@@ -30,7 +30,7 @@ pub struct GetArguments {
 
 /// Shows the entries of a checkpoint, in the order of their key groups: one JSON object a line.
 ///
-/// Entries are shown as by `bedload get`; timers too. What is shown is fetched, and nothing else.
+/// Entries are shown as by `bedload get`; timers too. They are fetched as they are read.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bedload scan late-board --limit 20\n  bedload scan late-board@3-18 --state flights | jq -s 'map(.value) | add'"
@@ -49,42 +49,42 @@ pub struct ScanArguments {
     limit: Option<u64>,
 }
 
-/// A checkpoint that is read, and the folder that it is fetched to.
-struct Reading {
+/// Opens a checkpoint in a folder that it is fetched to, for as long as that lives.
+async fn open(checkpoint: &Reference, state: Option<&str>, context: &Context) -> Result<(CheckpointReader, TempDir)> {
+    let repo = context.repo().await?;
+    let found = context.find(&repo, checkpoint).await?;
+    let temporary = std::env::temp_dir();
+    let folder = tempfile::Builder::new().prefix("bedload-read-").tempdir();
+    let folder = folder.map_err(|cause| Error::io("create a folder in", &temporary, cause))?;
+    let reader = CheckpointReader::open(&repo, found.job.as_str(), Some(found.id()), folder.path()).await?;
+    if let Some(Err(error)) = state.map(|name| check_state(&reader, name)) {
+        reader.close().ok();
+        return Err(error);
+    }
+    Ok((reader, folder))
+}
+
+/// # Errors
+/// `Missing` when a checkpoint has no state and no timers of this name.
+fn check_state(reader: &CheckpointReader, name: &str) -> Result<()> {
+    let states = reader.states().iter().map(|state| &*state.name);
+    let names: Vec<&str> = states.chain(reader.timers().iter().map(|timers| &*timers.name)).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Missing, format!("there is no state {name:?}; there are: {}", names.join(", "))))
+}
+
+/// Reads on a thread that may wait for the repo, then ends the reading.
+async fn read<T: Send + 'static>(
     reader: CheckpointReader,
-    _folder: TempDir,
-}
-
-impl Reading {
-    async fn open(checkpoint: &Reference, context: &Context) -> Result<Reading> {
-        let repo = context.repo().await?;
-        let found = context.find(&repo, checkpoint).await?;
-        let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new().prefix("bedload-read-").tempdir();
-        let folder = folder.map_err(|cause| Error::io("create a folder in", &temporary, cause))?;
-        let reader = CheckpointReader::open(&repo, found.job.as_str(), Some(found.id()), folder.path()).await?;
-        Ok(Reading { reader, _folder: folder })
-    }
-
-    /// # Errors
-    /// `Missing` when it has no state and no timers of this name.
-    fn check_state(&self, name: Option<&str>) -> Result<()> {
-        let states = self.reader.states().iter().map(|state| &*state.name);
-        let names: Vec<&str> = states.chain(self.reader.timers().iter().map(|timers| &*timers.name)).collect();
-        match name {
-            Some(name) if !names.contains(&name) => {
-                let message = format!("there is no state {name:?}; there are: {}", names.join(", "));
-                Err(Error::new(ErrorKind::Missing, message))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Reads on a thread that may wait for the repo.
-async fn read<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let read = tokio::task::spawn_blocking(read).await;
-    read.map_err(|cause| Error::new(ErrorKind::Bug, format!("a thread that reads has ended: {cause}")))?
+    read: impl FnOnce(&CheckpointReader) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let read = tokio::task::spawn_blocking(move || {
+        let read = read(&reader);
+        reader.close().and(read)
+    });
+    read.await.map_err(|cause| Error::new(ErrorKind::Bug, format!("a thread that reads has ended: {cause}")))?
 }
 
 /// Prints one entry; `false` when nobody reads any more.
@@ -99,11 +99,10 @@ fn print_line(value: &Value) -> Result<bool> {
 
 /// Runs `bedload get`; gives the exit code.
 pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
-    let reading = Reading::open(&arguments.checkpoint, context).await?;
-    reading.check_state(arguments.state.as_deref())?;
+    let (reader, _folder) = open(&arguments.checkpoint, arguments.state.as_deref(), context).await?;
     let (key, state) = (arguments.key.clone(), arguments.state.clone());
-    let found = read(move || {
-        let (mut found, reader) = (0, &reading.reader);
+    let found = read(reader, move |reader| {
+        let mut found = 0;
         reader.entries_of(&key, |entry| {
             if state.is_none() || entry.state == state.as_deref() {
                 found += 1;
@@ -122,11 +121,10 @@ pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
 
 /// Runs `bedload scan`; gives the exit code.
 pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
-    let reading = Reading::open(&arguments.checkpoint, context).await?;
-    reading.check_state(arguments.state.as_deref())?;
+    let (reader, _folder) = open(&arguments.checkpoint, arguments.state.as_deref(), context).await?;
     let (state, group, limit) = (arguments.state.clone(), arguments.group, arguments.limit.unwrap_or(u64::MAX));
-    read(move || {
-        let (mut left, reader) = (limit, &reading.reader);
+    read(reader, move |reader| {
+        let mut left = limit;
         reader.entries(group, |entry| {
             if left == 0 {
                 return Ok(false);

@@ -214,14 +214,17 @@ impl Wanted<'_> {
                 self.context.progress(&format!("{found}: serving after {serving}; {percent:.0} % local"));
             }
         };
-        tokio::select! {
-            ended = heard => ended.map_err(|_| self.is_gone())??,
-            () = watch => {}
-        }
+        let ended = tokio::select! {
+            ended = heard => ended,
+            () = watch => unreachable!("it goes on until it is dropped"),
+        };
+        let fetched_bytes = restored.fetched_bytes + progress.fetched_parcel_bytes();
+        fetcher.end();
+        ended.map_err(|_| self.is_gone())??;
         Ok(Restored {
             runs: restored.plan.runs.len(),
             fetched_runs: restored.plan.runs.len() - restored.local_runs,
-            fetched_bytes: restored.fetched_bytes + progress.fetched_parcel_bytes(),
+            fetched_bytes,
             local_runs: restored.local_runs,
             took_us: micros(began),
             lazily: Some(Lazily { serving_after_us, local_percent_then }),

@@ -1,5 +1,8 @@
 //! `get` and `scan`: what is in a checkpoint.
 
+use std::io::BufRead;
+use std::process::Stdio;
+
 use serde_json::Value;
 
 use crate::support::{PLANES, Place, Ran};
@@ -48,4 +51,24 @@ fn entries_are_scanned_up_to_a_limit_by_state_and_by_group() {
     let left: Vec<_> =
         std::fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("bedload-read-")), "{left:?}");
+}
+
+/// Whoever stops reading leaves nothing on this machine.
+#[test]
+fn an_interrupted_scan_removes_what_it_has_fetched() {
+    let place = Place::with_job(2);
+    let mut scan = std::process::Command::new(env!("CARGO_BIN_EXE_bedload"));
+    scan.args(["--repo", &place.address, "scan", "board"]).env("TMPDIR", place.folder.path()).stdout(Stdio::piped());
+    let mut child = scan.spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.starts_with('{'), "{line}");
+    // It waits for somebody to read more.
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let names = std::fs::read_dir(place.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("bedload-read-")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }

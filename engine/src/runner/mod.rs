@@ -37,12 +37,13 @@ use self::directories::remove_dropped;
 use self::feed::{Feed, Item, Route, ToSource};
 use self::task::{Beside, Input, InputState, Task};
 use crate::coordinator::{Assignment, Coordinator, CoordinatorOptions, FromWorker, ToWorker};
-use crate::engine::{Builder, Engine, Position, Start};
+use crate::engine::{Builder, Engine};
 use crate::error::{Error, ErrorKind, Result, fix};
 use crate::firing::Fired;
 use crate::key_groups::KeyHash;
 use crate::keyed::Keyed;
 use crate::ordered::Ordered;
+use crate::start::{Position, Start};
 
 /// How many messages from a source wait for a worker.
 const WAITING_MAX: usize = 8;
