@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{config, ls};
+use crate::commands::{completions, config, ls, man};
 use crate::context::Context;
 use crate::demo::{Demo, demo};
 use crate::settings::Flags;
@@ -25,6 +25,8 @@ enum Command {
     Demo(DemoArguments),
     Ls(ls::LsArguments),
     Config(config::ConfigArguments),
+    Completions(completions::CompletionsArguments),
+    Man(man::ManArguments),
     #[command(name = crate::fleet::WORKER_COMMAND, hide = true)]
     Worker,
 }
@@ -87,6 +89,8 @@ pub fn main() -> ExitCode {
             Command::Worker => worker::run().await.map(|()| exit::DONE),
             Command::Ls(asked) => ls::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Config(asked) => config::run(&asked, &Context::new(&arguments.flags)?),
+            Command::Completions(asked) => completions::run(&asked, &Arguments::command()),
+            Command::Man(asked) => man::run(&asked, &Arguments::command()),
         }
     });
     // A thread may wait for standard input, and nobody waits for it.
@@ -118,8 +122,6 @@ impl DemoArguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod exit;
 
+mod files;
 mod flights;
 mod settings;
 mod text;

@@ -1,4 +1,6 @@
 //! The commands, each with its arguments, its help, and what it answers.
 
+pub mod completions;
 pub mod config;
 pub mod ls;
+pub mod man;

@@ -1,4 +1,5 @@
 //! Every command, run as people run it, at a repo that a real job made.
 
+mod completions;
 mod listing;
 mod support;
