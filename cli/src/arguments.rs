@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{completions, config, ls, man};
+use crate::commands::{completions, config, doctor, ls, man};
 use crate::context::Context;
 use crate::demo::{Demo, demo};
 use crate::settings::Flags;
@@ -23,6 +23,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(DemoArguments),
+    Doctor(doctor::DoctorArguments),
     Ls(ls::LsArguments),
     Config(config::ConfigArguments),
     Completions(completions::CompletionsArguments),
@@ -87,6 +88,7 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Demo(asked) => demo(&asked.with(arguments.flags)).await,
             Command::Worker => worker::run().await.map(|()| exit::DONE),
+            Command::Doctor(asked) => doctor::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Ls(asked) => ls::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Config(asked) => config::run(&asked, &Context::new(&arguments.flags)?),
             Command::Completions(asked) => completions::run(&asked, &Arguments::command()),

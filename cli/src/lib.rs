@@ -13,6 +13,7 @@ pub mod exit;
 
 mod files;
 mod flights;
+mod interrupt;
 mod settings;
 mod text;
 mod totals;
