@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{completions, config, doctor, ls, man};
+use crate::commands::{bench, completions, config, doctor, ls, man};
 use crate::context::Context;
 use crate::demo::{Demo, demo};
 use crate::settings::Flags;
@@ -24,6 +24,7 @@ struct Arguments {
 enum Command {
     Demo(DemoArguments),
     Doctor(doctor::DoctorArguments),
+    Bench(bench::BenchArguments),
     Ls(ls::LsArguments),
     Config(config::ConfigArguments),
     Completions(completions::CompletionsArguments),
@@ -89,6 +90,7 @@ pub fn main() -> ExitCode {
             Command::Demo(asked) => demo(&asked.with(arguments.flags)).await,
             Command::Worker => worker::run().await.map(|()| exit::DONE),
             Command::Doctor(asked) => doctor::run(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Bench(asked) => bench::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Ls(asked) => ls::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Config(asked) => config::run(&asked, &Context::new(&arguments.flags)?),
             Command::Completions(asked) => completions::run(&asked, &Arguments::command()),

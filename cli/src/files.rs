@@ -1,12 +1,18 @@
-//! Files that people asked for, written so that nobody ever sees a part of one.
+//! Files that people asked for, written so that nobody ever sees a part of one; and folders for a while, removed whole.
 
 use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bedload::{Error, Result};
 use bedload_lsm::fs::{DiskFs, Fs};
+use tempfile::TempDir;
+
+/// How often a folder is removed while somebody still writes into it, and how long it waits in between.
+const REMOVE_TRIES: u32 = 100;
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes a file as a whole: first under a name of its own beside it, then under its name, in the place of what has that.
 ///
@@ -23,6 +29,23 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     unfinished.as_file().sync_data().map_err(failed)?;
     unfinished.persist(path).map_err(|flaw| failed(flaw.error))?;
     DiskFs.sync_dir(folder)
+}
+
+/// Removes a folder. A request to a repo in it that was on its way when all was interrupted may still write a file: then it is tried again.
+///
+/// # Errors
+/// Those of the disk.
+pub async fn remove_folder(folder: TempDir) -> Result<()> {
+    let path = folder.keep();
+    let mut tries = 0;
+    while let Err(cause) = std::fs::remove_dir_all(&path) {
+        tries += 1;
+        if cause.kind() != std::io::ErrorKind::DirectoryNotEmpty || tries == REMOVE_TRIES {
+            return Err(Error::io("remove", &path, cause));
+        }
+        tokio::time::sleep(REMOVE_PAUSE).await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The commands, each with its arguments, its help, and what it answers.
 
+pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod doctor;
