@@ -4,11 +4,15 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use bedload::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::commands::{config, copy, diff, files, gc, leases, ls, pins, read, rescale, restore, show, verify};
+use crate::commands::{
+    bench, completions, config, copy, diff, doctor, files, gc, leases, ls, man, pins, read, rescale, restore, show,
+    verify,
+};
 use crate::context::{CLEAR, Context};
 use crate::demo::{Demo, demo};
+use crate::interrupt::Interrupt;
 use crate::settings::Flags;
 use crate::{exit, worker};
 
@@ -25,6 +29,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(DemoArguments),
+    Doctor(doctor::DoctorArguments),
+    Bench(bench::BenchArguments),
     Ls(ls::LsArguments),
     Show(show::ShowArguments),
     Files(files::FilesArguments),
@@ -41,6 +47,8 @@ enum Command {
     Get(read::GetArguments),
     Scan(read::ScanArguments),
     Config(config::ConfigArguments),
+    Completions(completions::CompletionsArguments),
+    Man(man::ManArguments),
     #[command(name = crate::fleet::WORKER_COMMAND, hide = true)]
     Worker,
 }
@@ -101,11 +109,18 @@ pub fn main() -> ExitCode {
         match arguments.command {
             Command::Demo(asked) => demo(&asked.with(arguments.flags)).await,
             Command::Worker => worker::run().await.map(|()| exit::DONE),
+            Command::Completions(asked) => completions::run(&asked, &Arguments::command()),
+            Command::Man(asked) => man::run(&asked, &Arguments::command()),
+            // It has something to put away when it is interrupted.
+            Command::Bench(asked) => bench::run(&asked, &Context::new(&arguments.flags)?).await,
             // What these have begun is given up: temporary folders go, a lease stays, which `bedload leases` shows.
-            asked => tokio::select! {
-                ended = look_after(asked, &arguments.flags) => ended,
-                Ok(()) = tokio::signal::ctrl_c() => Ok(exit::INTERRUPTED),
-            },
+            asked => {
+                let mut interrupt = Interrupt::listen()?;
+                tokio::select! {
+                    ended = look_after(asked, &arguments.flags) => ended,
+                    () = interrupt.wait() => Ok(exit::INTERRUPTED),
+                }
+            }
         }
     });
     // A thread may wait for standard input, and nobody waits for it.
@@ -127,6 +142,7 @@ pub fn main() -> ExitCode {
 async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
     let context = &Context::new(flags)?;
     match asked {
+        Command::Doctor(asked) => doctor::run(&asked, context).await,
         Command::Ls(asked) => ls::run(&asked, context).await,
         Command::Show(asked) => show::run(&asked, context).await,
         Command::Files(asked) => files::files(&asked, context).await,
@@ -143,7 +159,9 @@ async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
         Command::Get(asked) => read::get(&asked, context).await,
         Command::Scan(asked) => read::scan(&asked, context).await,
         Command::Config(asked) => config::run(&asked, context),
-        Command::Demo(_) | Command::Worker => unreachable!("they have no repo to look after"),
+        Command::Demo(_) | Command::Bench(_) | Command::Completions(_) | Command::Man(_) | Command::Worker => {
+            unreachable!("they are run by `main`")
+        }
     }
 }
 
@@ -165,8 +183,6 @@ impl DemoArguments {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -74,7 +74,11 @@ impl Context {
         self.options()?.open(address).await
     }
 
-    fn options(&self) -> Result<RepoOptions> {
+    /// How repos are opened.
+    ///
+    /// # Errors
+    /// `Fix` for settings that are none.
+    pub fn options(&self) -> Result<RepoOptions> {
         let patience = Patience {
             tries: self.settings.tries()?,
             request_limit: self.settings.request_limit()?,

@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::BufReader;
 use std::path::Path;
-use std::time::Duration;
 
 use bedload::{Error, ErrorKind, JobName, Repo, Result};
 use bedload_lsm::fs::{DiskFs, Fs, FsKind};
@@ -12,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::exit;
+use crate::files::remove_folder;
 use crate::fleet::Fleet;
 use crate::job::{JobOptions, KEY_GROUPS, Schedule, run};
 use crate::lines;
@@ -36,9 +36,6 @@ pub struct Demo {
 
 /// Flights of the year.
 const ROWS: u64 = 336_776;
-/// How often the folder is removed while somebody still writes into it, and how long it waits in between.
-const REMOVE_TRIES: u32 = 100;
-const REMOVE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs it; gives the exit code.
 ///
@@ -66,7 +63,7 @@ pub async fn demo(asked: &Demo) -> Result<u8> {
     screen.clear();
     fleet.end().await;
     let Some(ended) = ended else {
-        remove(folder).await?;
+        remove_folder(folder).await?;
         eprintln!("interrupted; the folder was removed");
         return Ok(exit::INTERRUPTED);
     };
@@ -74,14 +71,14 @@ pub async fn demo(asked: &Demo) -> Result<u8> {
         Ok(ended) => ended,
         Err(error) => {
             // The first error is the one to tell.
-            remove(folder).await.ok();
+            remove_folder(folder).await.ok();
             return Err(error);
         }
     };
     if asked.keeps {
         report.kept = Some(keep(folder)?);
     } else {
-        remove(folder).await?;
+        remove_folder(folder).await?;
     }
     screen.print(&report.text(input.noun(), input.sums()));
     screen.print(&end(&report, asked.repo.is_some()));
@@ -163,20 +160,6 @@ async fn input(asked: &Demo, folder: &Path, screen: &mut Screen) -> Result<Input
         ));
     }
     Ok(Input::Lines { path, records: kept.records })
-}
-
-/// A request to the repo that was on its way when all was interrupted may still write a file: then it is tried again.
-async fn remove(folder: TempDir) -> Result<()> {
-    let path = folder.keep();
-    let mut tries = 0;
-    while let Err(cause) = std::fs::remove_dir_all(&path) {
-        tries += 1;
-        if cause.kind() != std::io::ErrorKind::DirectoryNotEmpty || tries == REMOVE_TRIES {
-            return Err(Error::io("remove", &path, cause));
-        }
-        tokio::time::sleep(REMOVE_PAUSE).await;
-    }
-    Ok(())
 }
 
 /// Keeps the repo; what workers had goes. Gives where it is.

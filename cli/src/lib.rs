@@ -9,6 +9,7 @@
 //!  bedload gc, pin, leases  what is kept, and deletes the rest
 //!  bedload copy, restore    checkpoints elsewhere, and on this machine
 //!  bedload rescale plan     what another number of workers would fetch
+//!  bedload doctor, bench    whether a disk and a repo are fit, and how fast
 //!  bedload config show      which settings are in force, and where each came from
 //! ```
 //!
@@ -17,7 +18,9 @@
 
 pub mod exit;
 
+mod files;
 mod flights;
+mod interrupt;
 mod settings;
 mod text;
 mod totals;

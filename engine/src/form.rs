@@ -91,7 +91,8 @@ impl Form {
     /// `Fix` when `text` is no value of this form.
     pub fn read(&self, text: &str) -> Result<Vec<u8>> {
         let value = match self.part {
-            Part::Text | Part::Bytes | Part::Array(_) => Value::String(text.to_owned()),
+            // Numbers of more than 64 bits would lose digits as numbers of JSON.
+            Part::Text | Part::Bytes | Part::Array(_) | Part::U128 | Part::I128 => Value::String(text.to_owned()),
             _ => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned())),
         };
         let mut bytes = Vec::new();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Probe;
-use crate::names::{JobName, ObjectName, ProbeId, WorkerName};
+use crate::names::{Folder, JobName, ObjectName, ProbeId, WorkerName};
 use crate::repo::{Published, Repo};
 
 /// How many probes are read at once.
@@ -39,6 +39,23 @@ pub async fn write_probe(repo: &Repo, job: &JobName, worker: &WorkerName) -> Res
         return Err(Error::at(ErrorKind::Bug, repo.place(&name), None, message));
     }
     Ok(WorkerProbe { worker: worker.clone(), id, place: repo.place(&name) })
+}
+
+/// Whether a probe is still there: nobody has [read](read_probes) it.
+///
+/// # Errors
+/// Those of the requests.
+pub async fn has_probe(repo: &Repo, job: &JobName, probe: &WorkerProbe) -> Result<bool> {
+    Ok(repo.head(&ObjectName::WorkerProbe(job.clone(), probe.id)).await?.is_some())
+}
+
+/// Removes a probe that nobody is to read any more, and the folders that it leaves empty; success when there is none.
+///
+/// # Errors
+/// Those of the requests.
+pub async fn forget_probe(repo: &Repo, job: &JobName, probe: &WorkerProbe) -> Result<()> {
+    repo.delete(&ObjectName::WorkerProbe(job.clone(), probe.id)).await?;
+    repo.remove_empty_folders(&Folder::Job.path(job)).await
 }
 
 /// Reads the probes of all workers, and removes them.

@@ -1,6 +1,9 @@
 //! Every command, run as people run it, at a repo that a real job made: on the disk, or below `BEDLOAD_TEST_REPO`.
 
+mod bench;
+mod completions;
 mod damage;
+mod doctor;
 mod keeping;
 mod listing;
 mod moving;

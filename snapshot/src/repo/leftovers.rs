@@ -32,6 +32,45 @@ impl Repo {
     }
 }
 
+impl Repo {
+    /// Removes `folder`, what is below it, and what is above it in the repo as far as they are empty, for a repo that is a directory: object
+    /// stores have no folders.
+    pub(crate) async fn remove_empty_folders(&self, folder: &object_store::path::Path) -> Result<()> {
+        let Some(root) = self.0.directory.clone() else { return Ok(()) };
+        let folder = root.join(folder.as_ref());
+        let removed = tokio::task::spawn_blocking(move || {
+            let mut above = folder.ancestors().skip(1).take_while(|above| *above != root);
+            let removed = remove_empty(&folder).and_then(|()| above.try_for_each(remove_if_empty));
+            removed.map_err(|cause| Error::io("remove empty folders", &folder, cause))
+        });
+        removed.await.map_err(|cause| Error::new(ErrorKind::Bug, format!("removing folders: {cause}")))?
+    }
+}
+
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    remove_if_empty(folder)
+}
+
+fn remove_if_empty(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(cause) if ![io::ErrorKind::DirectoryNotEmpty, io::ErrorKind::NotFound].contains(&cause.kind()) => {
+            Err(cause)
+        }
+        // Something is in it, or somebody else was faster.
+        _ => Ok(()),
+    }
+}
+
 fn walk(root: &Path, folder: &Path, found: &mut Vec<Listed>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -10,6 +10,7 @@ mod address;
 mod ambient;
 mod leftovers;
 mod open;
+mod trial;
 mod upload;
 
 use std::fmt;
@@ -26,6 +27,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, P
 
 pub use self::ambient::{Ambient, SystemAmbient};
 pub use self::open::RepoOptions;
+pub use self::trial::{Trial, TrialStep, TriedStep};
 pub(crate) use self::upload::{OpenUpload, Uploaded};
 use crate::error::{Error, ErrorKind, Result, Secrets, damaged, is_passing, object_error};
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, read, write};

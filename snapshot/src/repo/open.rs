@@ -103,6 +103,15 @@ impl RepoOptions {
         self.open_place(place).await
     }
 
+    /// The place at `address` as it is: it is looked at by no request, and not made a repo. For who [tries it out](Repo::try_out).
+    ///
+    /// # Errors
+    /// `Fix` for an address that is not understood, and for a directory that is not there.
+    pub fn open_as_it_is(self, address: &str) -> Result<Repo> {
+        let options = self.read_only();
+        Ok(Opened::new(Address::understand(address)?, &options)?.into_repo(options))
+    }
+
     async fn open_place(self, place: Opened) -> Result<Repo> {
         let (read_only, allow_unfenced) = (self.read_only, self.allow_unfenced);
         let repo = place.into_repo(self);
@@ -157,9 +166,14 @@ impl Repo {
         if first == Published::Ours && second != Published::Ours {
             return Ok(());
         }
+        Err(self.unfenced())
+    }
+
+    /// The error for a store that creates an object twice.
+    pub(super) fn unfenced(&self) -> Error {
         let message = "this object store lets two writers create the same object, so a coordinator that was replaced could \
                        still complete checkpoints: use one that honours If-None-Match, or allow it knowingly";
-        Err(Error::at(ErrorKind::Fix, self.to_string(), None, message))
+        Error::at(ErrorKind::Fix, self.to_string(), None, message)
     }
 }
 
