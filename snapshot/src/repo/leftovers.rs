@@ -39,8 +39,8 @@ impl Repo {
         let Some(root) = self.0.directory.clone() else { return Ok(()) };
         let folder = root.join(folder.as_ref());
         let removed = tokio::task::spawn_blocking(move || {
-            let above = folder.ancestors().skip(1).take_while(|above| *above != root);
-            let removed = remove_empty(&folder).and_then(|()| above.map(remove_if_empty).collect());
+            let mut above = folder.ancestors().skip(1).take_while(|above| *above != root);
+            let removed = remove_empty(&folder).and_then(|()| above.try_for_each(remove_if_empty));
             removed.map_err(|cause| Error::io("remove empty folders", &folder, cause))
         });
         removed.await.map_err(|cause| Error::new(ErrorKind::Bug, format!("removing folders: {cause}")))?
