@@ -1,21 +1,15 @@
 //! `bench`.
 
 use std::io::Read;
-use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep};
 
+use crate::doctor::names;
 use crate::support::{Place, run};
-
-/// What is in a folder, by name.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = entries.collect();
-    names.sort();
-    names
-}
 
 fn is_positive(value: &Value) -> bool {
     value.as_f64().is_some_and(|value| value > 0.0)
@@ -92,6 +86,7 @@ fn an_interrupt_removes_the_folder_and_the_job() {
         .current_dir(place.folder.path());
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     // In the middle of it: the first checkpoints exist.
+    let runtime = Runtime::new().unwrap();
     let limit = Instant::now() + Duration::from_secs(60);
     let is_under_way = || {
         let jobs = names(&place.path("repo/jobs"));
@@ -100,7 +95,7 @@ fn an_interrupt_removes_the_folder_and_the_job() {
     };
     while !is_under_way() {
         assert!(Instant::now() < limit && child.try_wait().unwrap().is_none(), "it is not under way");
-        std::thread::yield_now();
+        runtime.block_on(async { sleep(Duration::from_millis(10)).await });
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let mut said = String::new();

@@ -10,9 +10,10 @@ use serde_json::Value;
 use crate::support::{Place, Ran, run};
 
 /// What is in a folder, by name.
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = entries.collect();
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("it is there");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }
@@ -21,7 +22,7 @@ fn names(folder: &Path) -> Vec<String> {
 /// full disk.
 fn problems(ran: &Ran, answer: &Value) -> Vec<String> {
     let all: Vec<&str> =
-        answer["problems"].as_array().unwrap().iter().map(|problem| problem["found"].as_str().unwrap()).collect();
+        answer["problems"].as_array().into_iter().flatten().filter_map(|problem| problem["found"].as_str()).collect();
     assert_eq!(ran.code, if all.is_empty() { 0 } else { 3 }, "{answer:#}");
     assert_eq!(answer["ready"], all.is_empty());
     let is_of_the_machine = |found: &&str| found.starts_with("the directory is on ") || found.ends_with(" are free");
@@ -126,14 +127,14 @@ fn showing(place: &Place) -> (Child, BufReader<impl Read + use<>>, String) {
     command
         .args(["doctor", "--repo", &place.address, "--show-probe", "--wait", "60s"])
         .current_dir(place.folder.path());
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was built");
+    let mut said = BufReader::new(child.stderr.take().expect("it is a pipe"));
     let mut line = String::new();
     while !line.contains("--find-probe ") {
         line.clear();
-        assert!(said.read_line(&mut line).unwrap() > 0, "it ended without a word");
+        assert!(said.read_line(&mut line).is_ok_and(|bytes| bytes > 0), "it ended without a word");
     }
-    let probe = line.trim().rsplit(' ').next().unwrap().to_owned();
+    let probe = line.trim().rsplit(' ').next().unwrap_or_default().to_owned();
     (child, said, probe)
 }
 

@@ -23,6 +23,8 @@ pub struct Bar {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Scale {
     FromZero,
+    /// The same, and a thousand is 1,024.
+    BytesFromZero,
     /// Each line is ten times the one below.
     Tenfold,
 }
@@ -82,7 +84,7 @@ pub fn bars(bars: &[Bar], scale: Scale, told: impl Fn(f64) -> String) -> String 
             (HEIGHT - BOTTOM - y).max(0.0),
             escaped(&format!("{}: {}", bar.name, bar.told))
         );
-        if bars.len() <= 8 {
+        if bars.len() <= 12 {
             svg += &text(middle, y - 4.0, "middle", &bar.told);
         }
         if index.is_multiple_of(every) {
@@ -103,8 +105,12 @@ struct Axis {
 impl Axis {
     fn new(least: f64, most: f64, scale: Scale) -> Axis {
         match scale {
-            Scale::FromZero => {
-                let step = step(most / LINES_MAX);
+            Scale::FromZero | Scale::BytesFromZero => {
+                let mut unit = 1.0;
+                while scale == Scale::BytesFromZero && most / LINES_MAX >= unit * 1024.0 {
+                    unit *= 1024.0;
+                }
+                let step = step(most / LINES_MAX / unit) * unit;
                 let high = (most / step).ceil().max(1.0) * step;
                 let lines = (0..=(high / step).round() as u32).map(|line| f64::from(line) * step).collect();
                 // Room for what stands above the highest bar.
@@ -182,6 +188,8 @@ mod tests {
             assert!((2..=7).contains(&axis.lines.len()), "{most}: {:?}", axis.lines);
             assert!(axis.high >= most && axis.y(most) >= TOP - 0.01, "{most}: {:?}", axis.lines);
         }
+        let axis = Axis::new(0.0, f64::from(7 << 20), Scale::BytesFromZero);
+        assert_eq!(axis.lines, [0, 2, 4, 6, 8].map(|mib| f64::from(mib << 20)));
         let axis = Axis::new(640.0, 4e6, Scale::Tenfold);
         assert_eq!(axis.lines, [1e2, 1e3, 1e4, 1e5, 1e6, 1e7]);
         assert!(axis.y(640.0) > axis.y(4e6));

@@ -186,12 +186,11 @@ async fn measure(
         opened.get_or_init(|| found)
     };
     let loaded = load::run(asked, repo, job, stop, &|line| context.progress(line)).await?;
-    context.progress("restoring the last checkpoint");
     let last = loaded.checkpoints.last().expect("there is one before the updates").id;
     let (seed, updates, keys) = (asked.seed, loaded.updates_before_last, asked.keys);
     let counters = tokio::task::spawn_blocking(move || load::counters_after(seed, updates, keys)).await;
     let counters = counters.map_err(|cause| Error::new(ErrorKind::Bug, format!("counting in memory: {cause}")))?;
-    let restored = restore::run(asked, repo, job, last, counters, stop).await?;
+    let restored = restore::run(asked, repo, job, last, counters, stop, &|line| context.progress(line)).await?;
     Ok(Report {
         version: env!("CARGO_PKG_VERSION"),
         directory: String::new(),

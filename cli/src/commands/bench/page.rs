@@ -39,28 +39,26 @@ pub fn page(report: &Report) -> String {
         "What so many of all updates did not exceed, with the pauses of checkpoints. Each line is ten times the one below.",
         &latency(&report.updates.latency_ns),
     );
-    let each = |of: fn(&CheckpointLine) -> u64, told: fn(u64) -> String| {
+    let each = |scale: Scale, of: fn(&CheckpointLine) -> u64, told: fn(u64) -> String| {
         let bar =
             |line: &CheckpointLine| Bar { name: line.checkpoint.clone(), value: of(line) as f64, told: told(of(line)) };
-        bars(&report.checkpoints.each.iter().map(bar).collect::<Vec<_>>(), Scale::FromZero, move |value| {
-            told(value as u64)
-        })
+        bars(&report.checkpoints.each.iter().map(bar).collect::<Vec<_>>(), scale, |value| told(value as u64))
     };
     body += &section(
         "Pause of each checkpoint",
         "What the operator waits for: the state is frozen, and it goes on.",
-        &each(|line| line.pause_us, micros),
+        &each(Scale::FromZero, |line| line.pause_us, micros),
     );
     let first = size(report.checkpoints.first.uploaded_bytes);
     body += &section(
         "Bytes uploaded for each checkpoint",
         &format!("What was not in the repo yet. The first one, before the updates, has everything: {first}."),
-        &each(|line| line.uploaded_bytes, size),
+        &each(Scale::BytesFromZero, |line| line.uploaded_bytes, size),
     );
     body += &section(
         "Duration of each checkpoint",
         "From its beginning until it exists.",
-        &each(|line| line.took_us, micros),
+        &each(Scale::FromZero, |line| line.took_us, micros),
     );
     body += &section(
         "Restore",

@@ -199,9 +199,13 @@ impl Restore {
     }
 }
 
-/// A short time: `640 ns`, and as other times from a microsecond on.
+/// A short time: `640 ns`, `2.4 µs`, and as other times from ten microseconds on.
 pub fn nanos(ns: u64) -> String {
-    if ns < 1_000 { format!("{ns} ns") } else { span(Duration::from_nanos(ns)) }
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..10_000 => format!("{:.1} µs", ns as f64 / 1e3),
+        _ => span(Duration::from_nanos(ns)),
+    }
 }
 
 pub fn micros(us: u64) -> String {
@@ -250,9 +254,7 @@ impl Answer for Report {
         line("  as a whole", format!("first get after {whole}"));
         line("equal", if self.equal { "yes" } else { "no: a restored counter is not what it was" }.to_owned());
         if self.repo_is_temporary {
-            text.push_str(
-                "\n  The repo was on the same disk and just written: restores from there are as fast as memory.\n",
-            );
+            text.push_str("\n  The repo lay on the same disk and was just written: restores read it from memory.\n");
         }
         for left in &self.left {
             text.push_str(&format!("\n  {left}\n"));
@@ -322,7 +324,7 @@ pub mod tests {
         let text = example().text();
         for told in [
             "updates      1,000,000/s: 2,000,000 in 2.0 s",
-            "  latency    p50 640 ns, p90 900 ns, p99 2 µs, p99.9 30 µs, max 4.0 ms",
+            "  latency    p50 640 ns, p90 900 ns, p99 2.0 µs, p99.9 30 µs, max 4.0 ms",
             "  pause      p50 6 µs, p99 12 µs, max 12 µs",
             "  lazily     first get after 12 ms, all local after 180 ms",
             "equal        yes",

@@ -40,6 +40,7 @@ pub async fn run(
     checkpoint: CheckpointId,
     counters: Vec<u64>,
     stop: &Arc<AtomicBool>,
+    progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Restored> {
     let counters = Arc::new(counters);
     let open = |name: &str, restoring: Restoring| {
@@ -47,6 +48,7 @@ pub async fn run(
         builder.memory(asked.memory_bytes).start(Start::At(checkpoint)).restoring(restoring).open()
     };
     let key = asked.keys / 2;
+    progress("restoring lazily");
     let start = Instant::now();
     let engine = open("lazy", Restoring::Lazily).await?;
     let lazy_opened = start.elapsed();
@@ -54,15 +56,18 @@ pub async fn run(
     let lazy_first_get = start.elapsed();
     wait_for_all(&engine, stop).await?;
     let lazy_all_local = start.elapsed();
-    let progress = engine.restoring();
-    let (bytes, fetched_bytes) = progress.map_or((0, 0), |all| (all.total_bytes(), all.fetched_parcel_bytes()));
+    let (bytes, fetched_bytes) =
+        engine.restoring().map_or((0, 0), |all| (all.total_bytes(), all.fetched_parcel_bytes()));
+    progress("comparing what was restored");
     let lazy_equal = compare(engine, &counters, stop).await?;
 
+    progress("restoring as a whole");
     let start = Instant::now();
     let engine = open("whole", Restoring::Whole).await?;
     let eager_opened = start.elapsed();
     let engine = first_get(engine, key).await?;
     let eager_first_get = start.elapsed();
+    progress("comparing what was restored");
     let equal = compare(engine, &counters, stop).await? && lazy_equal;
     Ok(Restored {
         lazy_opened,
