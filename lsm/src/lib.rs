@@ -128,6 +128,8 @@ mod worker;
 
 mod store;
 
+mod inspect;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -135,6 +137,7 @@ pub use codec::RunId;
 pub use entry::{CLOCKS_MAX, ClockId, Clocks, Expiry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use fold::{Fold, FoldFn, NoRules, Rule, Rules, frame, frames};
+pub use inspect::{InspectedRun, InspectedSlice, InspectedTile, Inspection, RunPlace, inspect};
 pub use key::{KeyRange, KeyShape, PointKeys, ScannedKeys};
 pub use metrics::{Counter, Histogram, Metrics};
 pub use options::{Codec, Durability, SystemTime, Time, Tuning};
