@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{config, ls};
+use crate::commands::{config, ls, metrics, stat, top};
 use crate::context::Context;
 use crate::demo::{Demo, demo};
 use crate::settings::Flags;
@@ -25,6 +25,9 @@ enum Command {
     Demo(DemoArguments),
     Ls(ls::LsArguments),
     Config(config::ConfigArguments),
+    Stat(stat::StatArguments),
+    Metrics(metrics::MetricsArguments),
+    Top(top::TopArguments),
     #[command(name = crate::fleet::WORKER_COMMAND, hide = true)]
     Worker,
 }
@@ -87,6 +90,9 @@ pub fn main() -> ExitCode {
             Command::Worker => worker::run().await.map(|()| exit::DONE),
             Command::Ls(asked) => ls::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Config(asked) => config::run(&asked, &Context::new(&arguments.flags)?),
+            Command::Stat(asked) => stat::run(&asked, &Context::new(&arguments.flags)?),
+            Command::Metrics(asked) => metrics::run(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Top(asked) => top::run(&asked, &Context::new(&arguments.flags)?).await,
         }
     });
     // A thread may wait for standard input, and nobody waits for it.

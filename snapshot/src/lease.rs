@@ -10,7 +10,7 @@
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Lease, LiveCompletion};
-use crate::names::{CheckpointId, JobName, LeaseId, ObjectName, ParcelName};
+use crate::names::{CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName};
 use crate::pins::pins;
 use crate::repo::Repo;
 
@@ -100,4 +100,37 @@ impl HeldLease {
     pub async fn end(&self) -> Result<()> {
         self.repo.delete(&ObjectName::Lease(self.job.clone(), self.id)).await
     }
+}
+
+/// A lease that somebody holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeenLease {
+    /// Its name.
+    pub id: LeaseId,
+    /// What it says.
+    pub lease: Lease,
+    /// When it was written, by the store's clock, in milliseconds since 1970.
+    pub written_ms: u64,
+}
+
+/// The leases on what is being written or read in a job, in the order of their names, as far as `chain` was read. Not those that have ended:
+/// declared void, of a former epoch, or of a collector that wanted to know the time.
+///
+/// # Errors
+/// Those of the requests; `Damaged` when one cannot be read.
+pub async fn leases(repo: &Repo, chain: &Chain) -> Result<Vec<SeenLease>> {
+    let found = repo.read_folder::<Lease>(&Folder::Leases.path(chain.job())).await?;
+    let state = chain.state();
+    let holds = |id: LeaseId, lease: &Lease| {
+        let is_over = state.is_void(id) || lease.making.is_some_and(|making| making.epoch < state.epoch());
+        !is_over && (lease.making.is_some() || lease.reading.is_some())
+    };
+    let seen = found.into_iter().filter_map(|(object, lease, written_ms)| match object {
+        ObjectName::Lease(_, id) if holds(id, &lease) => Some(SeenLease { id, lease, written_ms }),
+        _ => None,
+    });
+    let mut seen: Vec<SeenLease> = seen.collect();
+    seen.sort_by_key(|lease| lease.id);
+    Ok(seen)
 }

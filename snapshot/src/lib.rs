@@ -105,6 +105,7 @@ mod ship;
 mod gather;
 mod inspect;
 mod lazy;
+mod on_disk;
 
 mod checkpoint;
 mod collect;
@@ -130,6 +131,7 @@ pub use expire::{expire, plan_expiry};
 pub use inspect::{claims, diff, jobs, plan_rescale};
 pub use key_group::{KEY_GROUPS_MAX, KeyGroups};
 pub use lazy::{Fetcher, Progress};
+pub use lease::{SeenLease, leases};
 pub use local::LocalPool;
 pub use manifest::{
     Bound, Boundary, Claim, ClaimRef, ClaimedRun, ClaimedSlice, ClaimedStack, Completion, Deletions, Digest, Event,
@@ -140,6 +142,7 @@ pub use names::{
     Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, ProbeId, RunName, Upload,
     WorkerName,
 };
+pub use on_disk::{InspectedCopy, LocalInspection, PartialRun, inspect_local};
 pub use pacing::{CheckpointPolicy, Pacing, Verdict};
 pub use pins::{pin, pins, unpin};
 pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient};

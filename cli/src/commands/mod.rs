@@ -2,3 +2,6 @@
 
 pub mod config;
 pub mod ls;
+pub mod metrics;
+pub mod stat;
+pub mod top;
