@@ -163,7 +163,8 @@ impl Watcher {
         let (repo, jobs) = match tokio::time::timeout(limit, self.look_at_repo()).await {
             Ok(seen) => seen,
             Err(_) => {
-                let failure = format!("the repo did not answer within {}", humantime::format_duration(limit));
+                let failure =
+                    format!("the repo did not answer within {}: is it reachable?", humantime::format_duration(limit));
                 (Some(RepoSeen { repo: None, failure: Some(failure) }), Vec::new())
             }
         };
@@ -205,7 +206,7 @@ impl Watcher {
 }
 
 impl Look {
-    /// What could not be read: what it is, and why.
+    /// What could not be read: what it is, and why, which names it too.
     pub fn failures(&self) -> Vec<(String, String)> {
         let repo = self.repo.iter().map(|repo| ("repo".to_owned(), &repo.failure));
         let jobs = self.jobs.iter().map(|job| (format!("job {}", job.job), &job.failure));

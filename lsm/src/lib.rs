@@ -74,6 +74,7 @@
 //! | [`Store::bytes_in`] | directories, and the indexes of sections at the edges of the range; no entry |
 //! | [`Store::stats`], [`Store::pressure`] | a look at every tile's stack |
 //! | [`StoreOptions::open`] | the version, and footer and directory of each run |
+//! | [`inspect`] | the same, from outside and without the lock |
 //!
 //! # What survives
 //!

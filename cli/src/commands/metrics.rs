@@ -95,8 +95,8 @@ impl Scraper {
     async fn scrape(&mut self, limit: Duration) -> Look {
         let look = self.watcher.look(limit).await;
         let failed: BTreeSet<(String, String)> = look.failures().into_iter().collect();
-        for (what, failure) in failed.difference(&self.failed) {
-            eprintln!("bedload: {what}: {failure}");
+        for (_, failure) in failed.difference(&self.failed) {
+            eprintln!("bedload: {failure}");
         }
         for (what, _) in &self.failed {
             if failed.iter().all(|(other, _)| other != what) {

@@ -90,37 +90,37 @@ fn lock_lines(lock: &Lock, now_ms: u64) -> Vec<String> {
 fn store_lines(store: &StoreSeen, line: &mut impl FnMut(&str, String)) {
     let ending = if store.is_closed { "closed in order" } else { "open, or left by a process that died" };
     line("store", format!("{ending}; version {}, seal {}", number(store.version), number(store.seal)));
-    line("runs", format!("{} of {}", number(store.runs), size(store.run_bytes)));
+    line("runs", format!("{}, {}", number(store.runs), size(store.run_bytes)));
     if store.foreign_runs > 0 {
         let bytes = size(store.foreign_bytes);
-        line(
-            "",
-            format!("{} of them, {bytes}, are fetched from the repo as they are read", number(store.foreign_runs)),
-        );
+        line("", format!("of these {}, {bytes}: fetched from the repo as they are read", number(store.foreign_runs)));
     }
     for name in &store.missing_runs {
         line("", format!("{name} is missing: deleted, or in another directory of this store"));
     }
     if store.other_runs > 0 {
         let (count, bytes) = (number(store.other_runs), size(store.other_bytes));
-        line("beside", format!("{count} of {bytes}: being written, kept for a checkpoint or a view, or left behind"));
+        line(
+            "beside",
+            format!("{count} more, {bytes}: being written, kept for a checkpoint or a view, or left behind"),
+        );
     }
-    let (slices, tiles) = (number(store.slices), number(store.tiles));
-    line("stacks", format!("{slices} slices in {tiles} tiles, at most {} in one", number(store.slices_of_a_tile_max)));
+    let (slices, tiles) = (counted(store.slices, "slice"), counted(store.tiles, "tile"));
+    line("stacks", format!("{slices} in {tiles}, at most {} in one", number(store.slices_of_a_tile_max)));
     let (entries, tombstones) = (number(store.entries), number(store.tombstones));
     line("entries", format!("{entries} of {}, {tombstones} of them tombstones", size(store.reached_bytes)));
 }
 
 fn local_lines(local: &LocalSeen, line: &mut impl FnMut(&str, String)) {
-    let copies = local.copies.len() as u64;
-    let (runs, bytes) = (number(local.runs), size(local.run_bytes));
-    line("local", format!("{} copies of checkpoints; {runs} runs of {bytes}", number(copies)));
+    let (copies, runs, bytes) = (local.copies.len() as u64, counted(local.runs, "run"), size(local.run_bytes));
+    let copies = if copies == 1 { "1 copy of a checkpoint".to_owned() } else { format!("{} copies", number(copies)) };
+    line("local", format!("{copies}; {runs}, {bytes}"));
     if local.arriving_runs > 0 {
         let (here, all) = (size(local.arrived_bytes), size(local.arriving_bytes));
-        line("", format!("{} more runs are on their way: {here} of {all} are here", number(local.arriving_runs)));
+        line("", format!("{} on the way: {here} of {all} are here", counted(local.arriving_runs, "more run")));
     }
     if local.unfinished > 0 {
-        line("", format!("{} files are being written", number(local.unfinished)));
+        line("", format!("{} being written", counted(local.unfinished, "file")));
     }
     for name in &local.damaged_copies {
         line("", format!("{name} cannot be read; a restore fetches from the repo instead"));
@@ -155,12 +155,17 @@ fn copy_table(copies: &[CopySeen]) -> String {
         let state = match (copy.missing_runs, copy.is_of_this_start) {
             (0, true) => "whole".to_owned(),
             (0, false) => "from before a restart: verified before use".to_owned(),
-            (missing, _) => format!("{} runs missing", number(missing)),
+            (missing, _) => format!("{} missing", counted(missing, "run")),
         };
         let name = format!("{}@{}", copy.job, copy.checkpoint);
         rows.push(vec![name, copy.key_groups.clone(), number(copy.runs), size(copy.bytes), state]);
     }
     format!("\n{}", table(&rows))
+}
+
+/// So many of something: `1 run`, `2 runs`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", number(count), if count == 1 { "" } else { "s" })
 }
 
 /// Runs the command; gives the exit code.

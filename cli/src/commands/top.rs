@@ -62,7 +62,7 @@ struct Frame(Vec<(Style, String)>);
 
 impl Answer for Look {
     fn text(&self) -> String {
-        let lines = Frame::new(self).0.into_iter().map(|(_, line)| line + "\n");
+        let lines = Frame::new(self, COLUMNS).0.into_iter().map(|(_, line)| line + "\n");
         lines.collect()
     }
 }
@@ -91,7 +91,7 @@ pub async fn run(arguments: &TopArguments, context: &Context) -> Result<u8> {
             _ = terminated.recv() => return Ok(exit::DONE),
         };
         let shown = match &mut screen {
-            Some(screen) => screen.draw(&Frame::new(&look), arguments.every),
+            Some(screen) => screen.draw(&look, arguments.every),
             None => {
                 let gap = if is_first || context.is_json() { "" } else { "\n" };
                 print_all(&format!("{gap}{}", plain(&look, context)))
@@ -130,9 +130,11 @@ impl Screen {
         Screen { has_color: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) }
     }
 
-    fn draw(&mut self, frame: &Frame, every: Duration) -> std::io::Result<()> {
+    fn draw(&mut self, look: &Look, every: Duration) -> std::io::Result<()> {
         let (columns, rows) =
             terminal_size().map_or((COLUMNS, 24), |(columns, rows)| (columns.0.into(), rows.0.into()));
+        let columns = columns.min(COLUMNS);
+        let frame = Frame::new(look, columns);
         let mut text = String::from("\x1b[H");
         for (style, line) in frame.fitted(columns, rows, every) {
             let (before, after) = match style {
@@ -156,12 +158,12 @@ impl Drop for Screen {
 }
 
 impl Frame {
-    fn new(look: &Look) -> Frame {
+    fn new(look: &Look, columns: usize) -> Frame {
         let mut frame = Frame::default();
         let repo = look.repo.as_ref().and_then(|repo| repo.repo.clone()).unwrap_or_default();
         frame.0.push((Style::Head, format!("{}  {repo}", rfc3339(look.now_ms)).trim_end().to_owned()));
-        for (what, failure) in look.failures() {
-            frame.failure(&format!("{what}: {failure}"));
+        for (_, failure) in look.failures() {
+            frame.failure(&failure, columns);
         }
         frame.table(job_rows(look));
         for job in &look.jobs {
@@ -183,10 +185,10 @@ impl Frame {
     }
 
     /// What could not be read, over as many lines as it needs.
-    fn failure(&mut self, text: &str) {
+    fn failure(&mut self, text: &str, columns: usize) {
         let mut line = String::from(" ");
         for word in text.split_whitespace() {
-            if line.chars().count() + 1 + word.chars().count() > COLUMNS && line.len() > 4 {
+            if line.chars().count() + 1 + word.chars().count() > columns && line.len() > 4 {
                 self.0.push((Style::Failure, std::mem::replace(&mut line, String::from("   "))));
             }
             line.push(' ');
@@ -197,7 +199,7 @@ impl Frame {
 
     /// The lines as a terminal has room for them, the last one with what can be done.
     fn fitted(&self, columns: usize, rows: usize, every: Duration) -> Vec<(Style, String)> {
-        let cut = |line: &str| -> String { line.chars().take(columns.min(COLUMNS)).collect() };
+        let cut = |line: &str| -> String { line.chars().take(columns).collect() };
         let room = rows.saturating_sub(2).max(1);
         let mut fitted: Vec<(Style, String)> =
             self.0.iter().take(room).map(|(style, line)| (*style, cut(line))).collect();
@@ -309,7 +311,7 @@ mod tests {
     fn a_frame_fits_the_window() {
         let failure = format!("it is gone; {}", "look there ".repeat(30));
         let repo = Some(RepoSeen { repo: None, failure: Some(failure) });
-        let frame = Frame::new(&Look { now_ms: 0, repo, jobs: Vec::new(), directories: Vec::new() });
+        let frame = Frame::new(&Look { now_ms: 0, repo, jobs: Vec::new(), directories: Vec::new() }, COLUMNS);
         assert!(frame.0.len() > 4, "a long text takes several lines");
         assert!(frame.0.iter().all(|(_, line)| line.chars().count() <= COLUMNS));
         let fitted = frame.fitted(30, 4, Duration::from_secs(1));

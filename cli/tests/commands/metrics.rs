@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
+use bedload::{CheckpointId, Repo};
 use bedload_lsm::fs::{DiskFs, Fs};
+use bedload_snapshot::{Epoch, pin};
 
 use crate::support::{Place, run};
 
@@ -78,10 +80,27 @@ fn figures_of_a_job_and_of_a_directory_are_printed_as_prometheus_reads_them() {
     // Without a job: all of the repo.
     let all = checked(&place.run(&["metrics", "--once"]).expect(0).out);
     assert_eq!(all["bedload_job_checkpoints{job=\"board\"}"], 3.0);
-    // Pins and leases are counted, and JSON has the same.
-    place.run(&["metrics", "--once", "--json"]).expect(0).json()["jobs"][0]["figures"]["newest"]["workers"][1]
-        .as_object()
-        .expect("the second worker");
+    assert_eq!((all["bedload_job_pins{job=\"board\"}"], all["bedload_job_leases{job=\"board\"}"]), (0.0, 0.0));
+    // JSON has the same.
+    let answer = place.run(&["metrics", "--once", "--json"]).expect(0).json();
+    assert_eq!(answer["jobs"][0]["figures"]["newest"]["workers"][1]["worker"], "w-1");
+}
+
+#[test]
+fn pins_and_checkpoints_in_the_making_are_counted() {
+    let place = Place::with_job(1);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (repo, job) = (Repo::open(&place.address).await.unwrap(), "board".parse().unwrap());
+        let newest = CheckpointId { epoch: 1, number: 1 };
+        pin(&repo, &job, &"release".parse().unwrap(), newest, "a test").await.unwrap();
+        let mut epoch = Epoch::start(&repo, &job, 128, "a test").await.unwrap();
+        epoch.begin().await.unwrap();
+    });
+    let found = checked(&place.run(&["metrics", "--once"]).expect(0).out);
+    assert_eq!(found["bedload_job_pins{job=\"board\"}"], 1.0);
+    assert_eq!(found["bedload_job_leases{job=\"board\"}"], 1.0);
+    assert!(found["bedload_job_epoch{job=\"board\"}"] > 1.0);
+    assert!(!found.contains_key("bedload_newest_checkpoint_new_bytes{job=\"board\"}"), "there is none before it");
 }
 
 #[test]
@@ -118,14 +137,14 @@ fn what_cannot_be_read_is_told_and_the_rest_is_served() {
     assert_eq!((found["bedload_job_up{job=\"board\"}"], found["bedload_job_up{job=\"bord\"}"]), (1.0, 0.0));
     let none = place.path("none");
     assert_eq!(found[&format!("bedload_directory_up{{directory=\"{}\"}}", none.display())], 0.0);
-    assert!(ran.err.contains("job bord: job bord is not in file:///"), "{}", ran.err);
+    assert!(ran.err.contains("bedload: job bord is not in file:///"), "{}", ran.err);
     assert!(ran.err.contains("there is no such directory"), "{}", ran.err);
 
     let empty = Place::empty();
     std::fs::create_dir(empty.path("repo")).unwrap();
     let ran = empty.run(&["metrics", "--once"]).expect(0);
     assert_eq!(checked(&ran.out), BTreeMap::from([("bedload_up".to_owned(), 0.0)]));
-    assert!(ran.err.contains("repo: ") && ran.err.contains("bedload.json is not there"), "{}", ran.err);
+    assert!(ran.err.contains("bedload.json is not there"), "{}", ran.err);
 
     let ran = run(empty.folder.path(), &["metrics", "--once"]).expect(2);
     assert!(ran.err.contains("no repo is named, and no directory"), "{}", ran.err);

@@ -96,10 +96,10 @@ fn an_open_engine_is_shown_and_left_alone_and_so_is_a_closed_one() {
                       opened last by process …
           disk        …
           store       open, or left by a process …
-          runs        1 of 16.7 KiB
-          stacks      1 slices in 1 tiles, at most 1 in one
+          runs        1, 16.7 KiB
+          stacks      1 slice in 1 tile, at most 1 in one
           entries     500 of 15.7 KiB, 0 of them tombstones
-          local       1 copies of checkpoints; 1 runs of 16.7 KiB
+          local       1 copy of a checkpoint; 1 run, 16.7 KiB
 
           slices by age        slices     bytes  entries  tombstones
           oldest of each tile       1  15.7 KiB      500           0

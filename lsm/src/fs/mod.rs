@@ -135,7 +135,7 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// Those of the disk.
     fn look_at_lock(&self, path: &Path) -> Result<Option<LockInfo>> {
-        let parent = path.parent().unwrap_or(Path::new("."));
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let is_there = self.read_dir(parent)?.iter().any(|file| path.file_name() == Some(file.name.as_ref()));
         Ok(is_there.then(LockInfo::default))
     }
