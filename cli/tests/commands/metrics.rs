@@ -157,9 +157,10 @@ struct Server {
 }
 
 impl Server {
-    fn start(place: &Place) -> Server {
+    fn start(place: &Place, repo: &str) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bedload"));
-        command.args(["--repo", &place.address, "metrics", "board", "--listen", "127.0.0.1:0"]);
+        command.args(["--repo", repo, "metrics", "board", "--listen", "127.0.0.1:0"]);
+        command.env("AWS_ACCESS_KEY_ID", "some").env("AWS_SECRET_ACCESS_KEY", "secret");
         command.current_dir(place.folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the command");
         let mut line = String::new();
@@ -173,7 +174,8 @@ impl Server {
     fn ask(&self, request: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
         let host = &self.address;
-        write!(stream, "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
+        let request = if request.contains(" HTTP/1.1") { request.to_owned() } else { format!("{request} HTTP/1.1") };
+        write!(stream, "{request}\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("it reads");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
@@ -202,7 +204,7 @@ impl Drop for Server {
 #[test]
 fn it_is_scraped_over_http_also_while_the_repo_is_gone() {
     let place = Place::with_job(2);
-    let server = Server::start(&place);
+    let server = Server::start(&place, &place.address);
     let (head, body) = server.ask("GET /metrics");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
@@ -225,6 +227,20 @@ fn it_is_scraped_over_http_also_while_the_repo_is_gone() {
     assert_eq!(code, Some(0));
     assert_eq!(text.matches("bedload.json is not there").count(), 1, "once until it changes: {text}");
     assert!(text.contains("repo: can be read again"), "{text}");
+}
+
+#[test]
+fn a_repo_that_does_not_answer_is_given_up_before_the_scraper_gives_up() {
+    let (place, silent) = (Place::empty(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let repo = format!("s3://bucket/repo?endpoint={endpoint}&allow_http=true&region=here");
+    let server = Server::start(&place, &repo);
+    let (head, body) = server.ask("GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 1.5");
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert_eq!(checked(&body), BTreeMap::from([("bedload_up".to_owned(), 0.0)]));
+    let (code, text) = server.end();
+    assert_eq!(code, Some(0));
+    assert!(text.contains("the repo did not answer within 1s"), "{text}");
 }
 
 #[test]
