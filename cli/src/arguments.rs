@@ -7,8 +7,8 @@ use bedload::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::{
-    bench, completions, config, copy, diff, doctor, files, gc, leases, ls, man, pins, read, rescale, restore, show,
-    verify,
+    bench, completions, config, copy, diff, doctor, files, gc, leases, ls, man, metrics, pins, read, rescale, restore,
+    show, stat, top, verify,
 };
 use crate::context::{CLEAR, Context};
 use crate::demo::{Demo, demo};
@@ -47,6 +47,9 @@ enum Command {
     Get(read::GetArguments),
     Scan(read::ScanArguments),
     Config(config::ConfigArguments),
+    Stat(stat::StatArguments),
+    Metrics(metrics::MetricsArguments),
+    Top(top::TopArguments),
     Completions(completions::CompletionsArguments),
     Man(man::ManArguments),
     #[command(name = crate::fleet::WORKER_COMMAND, hide = true)]
@@ -111,8 +114,10 @@ pub fn main() -> ExitCode {
             Command::Worker => worker::run().await.map(|()| exit::DONE),
             Command::Completions(asked) => completions::run(&asked, &Arguments::command()),
             Command::Man(asked) => man::run(&asked, &Arguments::command()),
-            // It has something to put away when it is interrupted.
+            // It has something to put away when it is interrupted; for the two others that is the way to end.
             Command::Bench(asked) => bench::run(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Metrics(asked) => metrics::run(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Top(asked) => top::run(&asked, &Context::new(&arguments.flags)?).await,
             // What these have begun is given up: temporary folders go, a lease stays, which `bedload leases` shows.
             asked => {
                 let mut interrupt = Interrupt::listen()?;
@@ -143,6 +148,7 @@ async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
     let context = &Context::new(flags)?;
     match asked {
         Command::Doctor(asked) => doctor::run(&asked, context).await,
+        Command::Stat(asked) => stat::run(&asked, context),
         Command::Ls(asked) => ls::run(&asked, context).await,
         Command::Show(asked) => show::run(&asked, context).await,
         Command::Files(asked) => files::files(&asked, context).await,
@@ -159,9 +165,13 @@ async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
         Command::Get(asked) => read::get(&asked, context).await,
         Command::Scan(asked) => read::scan(&asked, context).await,
         Command::Config(asked) => config::run(&asked, context),
-        Command::Demo(_) | Command::Bench(_) | Command::Completions(_) | Command::Man(_) | Command::Worker => {
-            unreachable!("they are run by `main`")
-        }
+        Command::Demo(_)
+        | Command::Bench(_)
+        | Command::Metrics(_)
+        | Command::Top(_)
+        | Command::Completions(_)
+        | Command::Man(_)
+        | Command::Worker => unreachable!("they are run by `main`"),
     }
 }
 

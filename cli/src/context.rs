@@ -31,6 +31,11 @@ impl Context {
         Ok(Context { settings: Settings::read(flags)?, is_json: flags.json })
     }
 
+    /// Whether JSON was asked for.
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
     /// Prints an answer on standard output.
     pub fn print<T: Answer>(&self, answer: &T) {
         self.progress("");

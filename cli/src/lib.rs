@@ -10,6 +10,8 @@
 //!  bedload copy, restore    checkpoints elsewhere, and on this machine
 //!  bedload rescale plan     what another number of workers would fetch
 //!  bedload doctor, bench    whether a disk and a repo are fit, and how fast
+//!  bedload stat, top        what lies in a working directory, and how jobs are, again and again
+//!  bedload metrics          the same for Prometheus
 //!  bedload config show      which settings are in force, and where each came from
 //! ```
 //!
@@ -18,6 +20,7 @@
 
 pub mod exit;
 
+mod exposition;
 mod files;
 mod flights;
 mod interrupt;
@@ -26,12 +29,15 @@ mod text;
 mod totals;
 
 mod directory;
+mod disk;
 mod lines;
 mod planes;
 mod reference;
 
 mod context;
+
 mod protocol;
+mod watch;
 
 mod worker;
 

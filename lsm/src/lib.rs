@@ -74,6 +74,7 @@
 //! | [`Store::bytes_in`] | directories, and the indexes of sections at the edges of the range; no entry |
 //! | [`Store::stats`], [`Store::pressure`] | a look at every tile's stack |
 //! | [`StoreOptions::open`] | the version, and footer and directory of each run |
+//! | [`inspect`] | the same, from outside and without the lock |
 //!
 //! # What survives
 //!
@@ -128,6 +129,8 @@ mod worker;
 
 mod store;
 
+mod inspect;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -135,6 +138,7 @@ pub use codec::RunId;
 pub use entry::{CLOCKS_MAX, ClockId, Clocks, Expiry, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use error::{Error, ErrorKind, Place, Result};
 pub use fold::{Fold, FoldFn, NoRules, Rule, Rules, frame, frames};
+pub use inspect::{InspectedRun, InspectedSlice, InspectedTile, Inspection, RunPlace, inspect};
 pub use key::{KeyRange, KeyShape, PointKeys, ScannedKeys};
 pub use metrics::{Counter, Histogram, Metrics};
 pub use options::{Codec, Durability, SystemTime, Time, Tuning};

@@ -58,9 +58,9 @@ pub struct FoundLease {
 /// [declares it void](Chain::void), and keeps what it names.
 ///
 /// # Errors
-/// Those of the requests; `Damaged` when the chain or a lease cannot be read.
-pub async fn leases(repo: &Repo, job: &JobName) -> Result<Vec<FoundLease>> {
-    let chain = Chain::read(repo, job).await?;
+/// Those of the requests; `Damaged` when a lease cannot be read.
+pub async fn leases(repo: &Repo, chain: &Chain) -> Result<Vec<FoundLease>> {
+    let job = chain.job();
     let mut found = Vec::new();
     for (name, lease, written_ms) in repo.read_folder::<Lease>(&Folder::Leases.path(job)).await? {
         let ObjectName::Lease(_, id) = name else { continue };

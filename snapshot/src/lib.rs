@@ -104,6 +104,7 @@ mod ship;
 
 mod gather;
 mod lazy;
+mod on_disk;
 
 mod checkpoint;
 mod collect;
@@ -143,6 +144,7 @@ pub use names::{
     Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, PinName, ProbeId, RunName, Upload,
     WorkerName,
 };
+pub use on_disk::{InspectedCopy, LocalInspection, PartialRun, inspect_local};
 pub use pacing::{CheckpointPolicy, Pacing, Verdict};
 pub use pins::{pin, pins, unpin};
 pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient, Trial, TrialStep, TriedStep};

@@ -30,13 +30,13 @@ use crate::names::CheckpointId;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// How the name of a file ends that is written from its start to its end.
-const UNFINISHED: &str = ".unfinished";
+pub(crate) const UNFINISHED: &str = ".unfinished";
 
 /// How the name of a run's file ends that is filled in any order.
-const PARTIAL: &str = ".partial";
+pub(crate) const PARTIAL: &str = ".partial";
 
 /// How the name of the file ends that tells what of that one is here.
-const ARRIVED: &str = ".arrived";
+pub(crate) const ARRIVED: &str = ".arrived";
 
 /// Runs and checkpoints on this machine. On the device of the working directory, so that a store can link them.
 #[derive(Clone, Debug)]
@@ -272,10 +272,7 @@ impl LocalPool {
     }
 
     fn copies(&self) -> Result<Vec<(CheckpointId, String)>> {
-        let parse = |name: String| {
-            let (checkpoint, _) = name.strip_suffix(".json")?.rsplit_once('-')?;
-            Some((checkpoint.parse().ok()?, name))
-        };
+        let parse = |name: String| Some((copy_checkpoint(&name)?, name));
         Ok(self.fs.read_dir(&self.directory)?.into_iter().filter_map(|file| parse(file.name)).collect())
     }
 
@@ -304,6 +301,12 @@ impl LocalPool {
 fn copy_name(checkpoint: CheckpointId, claim: Digest) -> String {
     let head: String = claim.0[..8].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{checkpoint}-{head}.json")
+}
+
+/// The checkpoint of the copy with this file name; none when it is no copy's.
+pub(crate) fn copy_checkpoint(name: &str) -> Option<CheckpointId> {
+    let (checkpoint, _) = name.strip_suffix(".json")?.rsplit_once('-')?;
+    checkpoint.parse().ok()
 }
 
 /// Whether the files of a copy are whole if they are there: they are not synced, and the system keeps them for as long as it runs.

@@ -33,7 +33,7 @@ const RECORD_BYTES: usize = 12;
 const ARRIVALS_MAX: u64 = 8;
 
 /// CRCs of chunks, by chunk.
-type Records = BTreeMap<u64, u32>;
+pub(crate) type Records = BTreeMap<u64, u32>;
 
 /// A run's file that is being filled.
 pub(crate) struct PartialFile {
@@ -160,7 +160,7 @@ fn record(chunk: u64, crc: u32) -> [u8; RECORD_BYTES] {
 }
 
 /// What records tell of a run of `count` chunks; the later one counts. Pure.
-fn read_records(told: &[u8], count: u64) -> Records {
+pub(crate) fn read_records(told: &[u8], count: u64) -> Records {
     let (records, _) = told.as_chunks::<RECORD_BYTES>();
     let read = |record: &[u8; RECORD_BYTES]| {
         let chunk = u64::from_le_bytes(record[..8].try_into().expect("eight bytes"));

@@ -1,7 +1,7 @@
 //! `bedload leases`: who reads or makes which checkpoint, and what to do about holders that have died.
 
 use bedload::{JobName, Result};
-use bedload_snapshot::{Chain, FoundLease, LeaseId, leases};
+use bedload_snapshot::{Chain, FoundLease, leases};
 use clap::Args;
 use serde::Serialize;
 
@@ -88,7 +88,8 @@ impl Answer for Leases {
 pub async fn run(arguments: &LeasesArguments, context: &Context) -> Result<u8> {
     let repo = context.repo().await?;
     let job = context.existing_job(&repo, arguments.job.as_ref()).await?;
-    let found = leases(&repo, &job).await?;
+    let mut chain = Chain::read(&repo, &job).await?;
+    let found = leases(&repo, &chain).await?;
     let (mut voided, mut would_void) = (None, None);
     if let Some(name) = &arguments.void {
         let Some(FoundLease { id, .. }) = found.iter().find(|found| found.id.to_string() == *name) else {
@@ -96,7 +97,7 @@ pub async fn run(arguments: &LeasesArguments, context: &Context) -> Result<u8> {
             return Ok(exit::NOT_FOUND);
         };
         if arguments.apply {
-            void(&repo, &job, *id).await?;
+            chain.void(*id, "bedload leases --void").await?;
             voided = Some(name.clone());
         } else {
             would_void = Some(name.clone());
@@ -109,10 +110,4 @@ pub async fn run(arguments: &LeasesArguments, context: &Context) -> Result<u8> {
     let now_ms = repo.ambient().now_ms();
     context.print(&Leases { job: job.to_string(), now_ms, leases: lines, voided, would_void });
     Ok(exit::DONE)
-}
-
-async fn void(repo: &bedload::Repo, job: &JobName, lease: LeaseId) -> Result<()> {
-    let mut chain = Chain::read(repo, job).await?;
-    chain.void(lease, "bedload leases --void").await?;
-    Ok(())
 }

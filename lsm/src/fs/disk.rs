@@ -10,6 +10,7 @@
 //! | create_dir | for each missing one `mkdir`, `chmod` 0700, and `fsync` of its parent |
 //! | sync_dir | `fsync` of the directory |
 //! | lock | `flock`, which unlike a record lock refuses a second descriptor of the same process too |
+//! | look at lock | `read` of the file and of `/proc/locks` |
 //!
 //! Invariants: * modes are 0600 and 0700 whatever the umask;
 //!             * the last component of a file's name is never followed when it is a symbolic link (a directory may be one: an
@@ -31,8 +32,9 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::checks::{Abandoned, check_range, lock_is_held};
+use super::holder;
 use super::mmap::MappedSource;
-use super::{Appender, FileInfo, Fs, FsKind, FsLock, ReadMode, Source, Space, SparseFile};
+use super::{Appender, FileInfo, Fs, FsKind, FsLock, LockInfo, ReadMode, Source, Space, SparseFile};
 use crate::error::{Error, ErrorKind, Result};
 
 const FILE_MODE: u32 = 0o600;
@@ -157,6 +159,10 @@ impl Fs for DiskFs {
         }
         file.set_len(0).and_then(|()| file.write_all(owner.as_bytes())).map_err(failed)?;
         Ok(Box::new(DiskLock { _file: file }))
+    }
+
+    fn look_at_lock(&self, path: &Path) -> Result<Option<LockInfo>> {
+        holder::look(path)
     }
 
     fn space(&self, path: &Path) -> Result<Space> {

@@ -15,6 +15,7 @@ mod conformance;
 mod disk;
 #[cfg(any(test, feature = "testing"))]
 mod fault;
+mod holder;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod mmap;
@@ -29,6 +30,7 @@ use crate::error::Result;
 pub use self::disk::DiskFs;
 #[cfg(any(test, feature = "testing"))]
 pub use self::fault::{BitFlip, Fault, FaultFs, FaultPlan, FaultWhen};
+pub use self::holder::LockInfo;
 #[cfg(any(test, feature = "testing"))]
 pub use self::memory::MemoryFs;
 
@@ -126,6 +128,17 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// # Errors
     /// `Fenced` when somebody holds it, also this very process; the message quotes what the holder wrote.
     fn lock(&self, path: &Path, owner: &str) -> Result<Box<dyn FsLock>>;
+
+    /// Looks at the lock file at `path` without taking it; none when there is no such file. Whether it is held is unknown to a file
+    /// system that cannot see that.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn look_at_lock(&self, path: &Path) -> Result<Option<LockInfo>> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let is_there = self.read_dir(parent)?.iter().any(|file| path.file_name() == Some(file.name.as_ref()));
+        Ok(is_there.then(LockInfo::default))
+    }
 
     /// Room on the device that holds `path`.
     fn space(&self, path: &Path) -> Result<Space>;

@@ -38,7 +38,8 @@ use crate::memtable::{ChunkPool, Memtable};
 use crate::options::Durability;
 use crate::run::RunSettings;
 use crate::version::{
-    Ending, Manifest, Pins, RunFile, RunFiles, StoredRun, StoredVersion, VERSION_FILE, Version, remove_orphans,
+    Ending, LOCK_FILE, Manifest, Pins, RunFile, RunFiles, StoredRun, StoredVersion, VERSION_FILE, Version,
+    remove_orphans,
 };
 use crate::view::{Board, FrozenCell, SealedTable, Snapshot, View};
 use crate::worker::Work;
@@ -48,8 +49,6 @@ const FULL_AFTER: Duration = Duration::from_secs(5);
 
 /// A seal takes microseconds: one that takes this long is worth a line in a log.
 const SLOW_SEAL: Duration = Duration::from_millis(10);
-/// The name of the lock file in the first working directory.
-const LOCK_FILE: &str = "LOCK";
 
 /// A sorted map of bytes with one writer, made of immutable runs on a local disk.
 ///

@@ -32,6 +32,9 @@ use std::sync::Arc;
 use crate::entry::Clocks;
 use crate::key::{KeyRange, prefix64};
 
+/// The name of the lock file in each working directory.
+pub(crate) const LOCK_FILE: &str = "LOCK";
+
 /// The tiles at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Version {
