@@ -122,9 +122,17 @@ pub async fn run(
         // It ends before it is told to for an error alone.
         written = &mut writer => return Err(joined(written).err().unwrap_or_else(gone)),
     };
-    orders.send(Order::Stop).ok();
+    let (checkpoints, updates_before_last) = match checkpoints {
+        Ok(checkpoints) => checkpoints,
+        Err(error) => {
+            // Whatever it is doing: it may be far from its next order.
+            stop.store(true, Ordering::Relaxed);
+            let ended = joined(writer.await).err().filter(|ended| ended.kind() != ErrorKind::Closed);
+            return Err(ended.unwrap_or(error));
+        }
+    };
+    orders.send(Order::Stop).map_err(|_| gone())?;
     let written = joined(writer.await)?;
-    let (checkpoints, updates_before_last) = checkpoints?;
     let Written { fill, updates, took, latency, rates, store_bytes } = written;
     Ok(Loaded { fill, updates, took, latency, rates, checkpoints, updates_before_last, store_bytes })
 }
