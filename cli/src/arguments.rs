@@ -114,11 +114,14 @@ pub fn main() -> ExitCode {
             Command::Worker => worker::run().await.map(|()| exit::DONE),
             Command::Completions(asked) => completions::run(&asked, &Arguments::command()),
             Command::Man(asked) => man::run(&asked, &Arguments::command()),
-            // It has something to put away when it is interrupted; for the two others that is the way to end.
+            // These have something to put away when they are interrupted, or end like that.
+            Command::Doctor(asked) => doctor::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Bench(asked) => bench::run(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Get(asked) => read::get(&asked, &Context::new(&arguments.flags)?).await,
+            Command::Scan(asked) => read::scan(&asked, &Context::new(&arguments.flags)?).await,
             Command::Metrics(asked) => metrics::run(&asked, &Context::new(&arguments.flags)?).await,
             Command::Top(asked) => top::run(&asked, &Context::new(&arguments.flags)?).await,
-            // What these have begun is given up: temporary folders go, a lease stays, which `bedload leases` shows.
+            // What these have begun is given up. A lease stays, which `bedload leases` shows.
             asked => {
                 let mut interrupt = Interrupt::listen()?;
                 tokio::select! {
@@ -147,7 +150,6 @@ pub fn main() -> ExitCode {
 async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
     let context = &Context::new(flags)?;
     match asked {
-        Command::Doctor(asked) => doctor::run(&asked, context).await,
         Command::Stat(asked) => stat::run(&asked, context),
         Command::Ls(asked) => ls::run(&asked, context).await,
         Command::Show(asked) => show::run(&asked, context).await,
@@ -162,11 +164,12 @@ async fn look_after(asked: Command, flags: &Flags) -> Result<u8> {
         Command::Restore(asked) => restore::run(&asked, context).await,
         Command::Rescale(asked) => rescale::run(&asked, context).await,
         Command::Leases(asked) => leases::run(&asked, context).await,
-        Command::Get(asked) => read::get(&asked, context).await,
-        Command::Scan(asked) => read::scan(&asked, context).await,
         Command::Config(asked) => config::run(&asked, context),
         Command::Demo(_)
+        | Command::Doctor(_)
         | Command::Bench(_)
+        | Command::Get(_)
+        | Command::Scan(_)
         | Command::Metrics(_)
         | Command::Top(_)
         | Command::Completions(_)
@@ -202,12 +205,20 @@ mod tests {
 
     /// Asserts that a line of a shell that calls the command is understood, up to where its output goes on.
     fn check_call(line: &str) {
-        let call = line.split(['|', '#', '>']).next().unwrap_or_default();
-        let parts: Vec<&str> = call.split('"').collect();
-        let mut words = Vec::new();
-        for (number, part) in parts.into_iter().enumerate() {
-            if number % 2 == 0 { words.extend(part.split_whitespace()) } else { words.push(part) }
+        let (mut words, mut word, mut quote) = (Vec::new(), None, None);
+        for c in line.chars() {
+            match (quote, c) {
+                (Some(end), _) if c == end => quote = None,
+                (None, '"' | '\'') => {
+                    quote = Some(c);
+                    word.get_or_insert_with(String::new);
+                }
+                (None, '|' | '#' | '>') => break,
+                (None, ' ') => words.extend(word.take()),
+                _ => word.get_or_insert_with(String::new).push(c),
+            }
         }
+        words.extend(word);
         if let Err(error) = Arguments::try_parse_from(words) {
             assert!(!error.use_stderr(), "{line}: {error}");
         }

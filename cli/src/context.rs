@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::reference::{Found, Reference};
 use crate::settings::{Flags, Settings};
+use crate::stdout;
 
 /// Goes to the start of a terminal's line, and clears it.
 pub const CLEAR: &str = "\r\x1b[2K";
@@ -36,14 +37,17 @@ impl Context {
         self.is_json
     }
 
-    /// Prints an answer on standard output.
-    pub fn print<T: Answer>(&self, answer: &T) {
+    /// Prints an answer on standard output, unless nobody reads any more.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn print<T: Answer>(&self, answer: &T) -> Result<()> {
         self.progress("");
-        if self.is_json {
-            println!("{}", serde_json::to_string_pretty(answer).expect("an answer is plain data"));
-        } else {
-            print!("{}", answer.text());
-        }
+        let text = match self.is_json {
+            true => serde_json::to_string_pretty(answer).expect("an answer is plain data") + "\n",
+            false => answer.text(),
+        };
+        stdout::print(&text).map(|_| ())
     }
 
     /// Says how far something is, on standard error, in the place of what it said before; nothing where nobody looks.

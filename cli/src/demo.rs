@@ -10,15 +10,14 @@ use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::exit;
 use crate::files::remove_folder;
 use crate::fleet::Fleet;
 use crate::job::{JobOptions, KEY_GROUPS, Schedule, run};
-use crate::lines;
 use crate::protocol::Input;
 use crate::report::Report;
 use crate::screen::Screen;
 use crate::text::{number, size};
+use crate::{exit, lines, stdout};
 
 /// What was asked for.
 pub struct Demo {
@@ -83,7 +82,7 @@ pub async fn demo(asked: &Demo) -> Result<u8> {
     screen.print(&report.text(input.noun(), input.sums()));
     screen.print(&end(&report, asked.repo.is_some()));
     if asked.is_json {
-        println!("{}", serde_json::to_string_pretty(&report).expect("a report is plain data"));
+        stdout::print(&(serde_json::to_string_pretty(&report).expect("a report is plain data") + "\n"))?;
     }
     Ok(if report.equal { exit::DONE } else { exit::FAILED })
 }

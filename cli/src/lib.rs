@@ -25,6 +25,7 @@ mod files;
 mod flights;
 mod interrupt;
 mod settings;
+mod stdout;
 mod text;
 mod totals;
 

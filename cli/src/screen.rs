@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use crate::text;
+use crate::{stdout, text};
 
 const BAR: usize = 24;
 /// How often the line is drawn.
@@ -32,7 +32,8 @@ impl Screen {
     pub fn print(&mut self, text: &str) {
         self.clear();
         if self.shows_events {
-            println!("{}", text.trim_end());
+            // It goes on to its end, and puts away what it has, when nobody reads.
+            stdout::print(&format!("{}\n", text.trim_end())).ok();
         }
     }
 

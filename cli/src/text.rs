@@ -76,6 +76,20 @@ pub fn number(value: impl Into<i128>) -> String {
     text
 }
 
+/// So many of something: `1 run`, `2,000 runs`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{} {what}{}", number(count as u64), if count == 1 { "" } else { "s" })
+}
+
+/// A long time as a whole number of its greatest unit that fits: `90 d`, `36 h`, `1500 ms`.
+pub fn life(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let unit = units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, "ms"));
+    format!("{} {name}", millis / unit)
+}
+
 /// Columns that fit their widest cell; the first is aligned to the left, the others to the right. Two blanks stand before each line.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -126,6 +140,13 @@ mod tests {
     #[test]
     fn numbers_have_commas() {
         assert_eq!([0, 999, 336_776, -1_000].map(number), ["0", "999", "336,776", "-1,000"]);
+    }
+
+    #[test]
+    fn lives_and_counts_are_whole() {
+        let lives = [7_776_000_000, 129_600_000, 60_000, 1_500, 0].map(|millis| life(Duration::from_millis(millis)));
+        assert_eq!(lives, ["90 d", "36 h", "1 min", "1500 ms", "0 ms"]);
+        assert_eq!([0, 1, 2_000].map(|count| counted(count, "run")), ["0 runs", "1 run", "2,000 runs"]);
     }
 
     #[test]

@@ -140,7 +140,11 @@ impl Reach {
     }
 
     fn add(&mut self, name: ObjectName, reacher: &Reacher) {
-        self.reachers.entry(name).or_default().push(reacher.clone());
+        let reachers = self.reachers.entry(name).or_default();
+        // Several claims of a checkpoint may name a run.
+        if reachers.last() != Some(reacher) {
+            reachers.push(reacher.clone());
+        }
     }
 
     fn add_claim(&mut self, job: &JobName, claim: &Claim, reacher: &Reacher) {
@@ -231,5 +235,20 @@ impl fmt::Display for Reacher {
                 write!(out, "checkpoint {checkpoint}, which {holder} makes under lease {lease}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a rescale, two claims of a checkpoint name one run, and it was told twice.
+    #[test]
+    fn a_checkpoint_is_told_once() {
+        let (mut reach, reacher) = (Reach::default(), Reacher::Checkpoint(CheckpointId { epoch: 3, number: 18 }));
+        for _ in 0..2 {
+            reach.add(ObjectName::Marker, &reacher);
+        }
+        assert_eq!(reach.reachers[&ObjectName::Marker], [reacher]);
     }
 }

@@ -1,12 +1,10 @@
 //! `bedload completions`: what lets a shell complete this command.
 
-use std::io::Write;
-
-use bedload::{Error, Result};
+use bedload::Result;
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use crate::exit;
+use crate::{exit, stdout};
 
 /// Prints what lets a shell complete commands and options.
 #[derive(Debug, Args)]
@@ -29,8 +27,7 @@ pub struct CompletionsArguments {
 pub fn run(arguments: &CompletionsArguments, command: &Command) -> Result<u8> {
     let mut script = Vec::new();
     generate(arguments.shell, &mut visible(command), command.get_name(), &mut script);
-    let printed = std::io::stdout().write_all(&script);
-    printed.map_err(|cause| Error::io("print", "standard output", cause))?;
+    stdout::print(&String::from_utf8_lossy(&script))?;
     Ok(exit::DONE)
 }
 

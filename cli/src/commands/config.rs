@@ -48,7 +48,7 @@ impl Answer for Settings<'_> {
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &ConfigArguments, context: &Context) -> Result<u8> {
     match arguments.asked {
-        Asked::Show => context.print(&Settings { settings: context.settings.all() }),
+        Asked::Show => context.print(&Settings { settings: context.settings.all() })?,
     }
     Ok(exit::DONE)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::context::{Answer, Context};
 use crate::exit;
 use crate::reference::Reference;
-use crate::text::{number, size};
+use crate::text::{counted, size};
 
 /// Copies a checkpoint into another repo, or under another job, where it stands by itself: a backup, a move, a job to try things with.
 ///
@@ -44,9 +44,9 @@ struct Copied {
 
 impl Answer for Copied {
     fn text(&self) -> String {
-        let (copied, shared) = (number(self.copied_runs as u64), number(self.shared_runs as u64));
+        let (copied, shared) = (counted(self.copied_runs, "run"), counted(self.shared_runs, "run"));
         format!(
-            "{} is {} of {}\n  {copied} runs copied, {}; {shared} runs there already, {}\n",
+            "{} is {} of {}\n  {copied} copied, {}; {shared} there already, {}\n",
             self.source,
             self.checkpoint,
             self.repo,
@@ -88,6 +88,6 @@ pub async fn run(arguments: &CopyArguments, context: &Context) -> Result<u8> {
         copied_bytes: copied.copied_bytes,
         shared_runs: copied.shared_runs,
         shared_bytes: copied.shared_bytes,
-    });
+    })?;
     Ok(exit::DONE)
 }

@@ -111,6 +111,6 @@ pub async fn run(arguments: &DiffArguments, context: &Context) -> Result<u8> {
         dropped: sum(&found.dropped),
         added: sum(&found.added),
         groups: groups.collect(),
-    });
+    })?;
     Ok(if is_same { exit::DONE } else { exit::DIFFERS })
 }

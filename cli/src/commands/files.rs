@@ -137,7 +137,7 @@ pub async fn files(arguments: &FilesArguments, context: &Context) -> Result<u8> 
     let objects: Vec<FileLine> = lines.collect();
     let bytes = objects.iter().map(|line| line.bytes).sum();
     let garbage_bytes = objects.iter().filter(|line| line.status == "garbage").map(|line| line.bytes).sum();
-    context.print(&Files { job: job.to_string(), checkpoint, objects, bytes, garbage_bytes });
+    context.print(&Files { job: job.to_string(), checkpoint, objects, bytes, garbage_bytes })?;
     Ok(exit::DONE)
 }
 
@@ -180,6 +180,6 @@ pub async fn tell_why(arguments: &WhyArguments, context: &Context) -> Result<u8>
     let why = why(&repo, path).await?;
     let checkpoints = checkpoints_of(&why);
     let answer = WhyAnswer { object: path.to_owned(), status: status_of(&why), why: why.to_string(), checkpoints };
-    context.print(&answer);
+    context.print(&answer)?;
     Ok(exit::DONE)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::context::{Answer, Context};
 use crate::exit;
-use crate::text::{number, size};
+use crate::text::{counted, life, number, size};
 
 /// Lets checkpoints expire, and deletes what no checkpoint, pin, reader or writer needs. Tells what it would do; does it with --apply.
 ///
@@ -144,8 +144,8 @@ impl Answer for Swept {
         let count = number(if self.is_applied { self.deleted } else { count } as u64);
         text.push_str(&format!("{verb} {count} of {all} objects, {garbage} of {bytes}\n"));
         if self.young > 0 {
-            let grace = humantime::format_duration(std::time::Duration::from_millis(self.grace_ms));
-            text.push_str(&format!("{} more objects are younger than {grace}, and stay\n", number(self.young as u64)));
+            let (young, grace) = (counted(self.young, "object"), life(std::time::Duration::from_millis(self.grace_ms)));
+            text.push_str(&format!("{young} more that nothing reaches: younger than {grace}, and kept\n"));
         }
         if !self.is_applied {
             text.push_str("nothing was changed: --apply does it\n");
@@ -160,7 +160,7 @@ pub async fn run(arguments: &GcArguments, context: &Context) -> Result<u8> {
     let job = context.existing_job(&repo, arguments.job.as_ref()).await?;
     match sweep(arguments, &repo, &job).await {
         Ok(swept) => {
-            context.print(&swept);
+            context.print(&swept)?;
             Ok(exit::DONE)
         }
         Err(Refused::Damaged(error)) => {
@@ -169,7 +169,7 @@ pub async fn run(arguments: &GcArguments, context: &Context) -> Result<u8> {
         }
         Err(Refused::MoreThanHalf(swept)) => {
             let (garbage, bytes) = (size(swept.garbage_bytes), size(swept.bytes));
-            context.print(&Swept { is_applied: false, ..*swept });
+            context.print(&Swept { is_applied: false, ..*swept })?;
             context.complain(&format!(
                 "{garbage} of {bytes} of job {job} would go, which is more than half: if that is meant, --more-than-half allows it"
             ));

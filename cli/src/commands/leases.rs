@@ -108,6 +108,6 @@ pub async fn run(arguments: &LeasesArguments, context: &Context) -> Result<u8> {
         line.is_over = true;
     }
     let now_ms = repo.ambient().now_ms();
-    context.print(&Leases { job: job.to_string(), now_ms, leases: lines, voided, would_void });
+    context.print(&Leases { job: job.to_string(), now_ms, leases: lines, voided, would_void })?;
     Ok(exit::DONE)
 }

@@ -109,13 +109,13 @@ impl Answer for Checkpoints {
 pub async fn run(arguments: &LsArguments, context: &Context) -> Result<u8> {
     let repo = context.repo().await?;
     match &arguments.job {
-        Some(job) => context.print(&checkpoints(&repo, job).await?),
+        Some(job) => context.print(&checkpoints(&repo, job).await?)?,
         None => {
             let mut lines = Vec::new();
             for job in jobs(&repo).await? {
                 lines.push(line(&repo, job).await?);
             }
-            context.print(&Jobs { repo: repo.to_string(), now_ms: repo.ambient().now_ms(), jobs: lines });
+            context.print(&Jobs { repo: repo.to_string(), now_ms: repo.ambient().now_ms(), jobs: lines })?;
         }
     }
     Ok(exit::DONE)

@@ -1,16 +1,15 @@
 //! `bedload man`: the manual pages, made of the same text as `--help`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bedload::{Error, Result};
+use bedload::Result;
 use bedload_lsm::fs::{DiskFs, Fs};
 use clap::{Args, Command};
 use clap_mangen::Man;
 
 use super::completions::visible;
-use crate::exit;
 use crate::files::write_whole;
+use crate::{exit, stdout};
 
 /// Prints the manual page, or writes one for each command.
 #[derive(Debug, Args)]
@@ -33,8 +32,7 @@ pub fn run(arguments: &ManArguments, command: &Command) -> Result<u8> {
     program.build();
     match &arguments.to {
         None => {
-            let printed = std::io::stdout().write_all(&page(&Man::new(program).source(source())));
-            printed.map_err(|cause| Error::io("print", "standard output", cause))?;
+            stdout::print(&String::from_utf8_lossy(&page(&Man::new(program).source(source()))))?;
         }
         Some(folder) => {
             DiskFs.create_dir(folder)?;

@@ -117,7 +117,7 @@ pub async fn run(arguments: &MetricsArguments, context: &Context) -> Result<u8> 
     let mut scraper = Scraper { watcher, failed: BTreeSet::new() };
     if arguments.once {
         let look = scraper.scrape(Duration::from_secs(60)).await;
-        context.print(&Figures(look));
+        context.print(&Figures(look))?;
         return Ok(exit::DONE);
     }
     let not_listening = |cause: std::io::Error| {
@@ -129,7 +129,7 @@ pub async fn run(arguments: &MetricsArguments, context: &Context) -> Result<u8> 
     };
     let listener = TcpListener::bind(arguments.listen).await.map_err(not_listening)?;
     let address = listener.local_addr().map_err(not_listening)?;
-    context.print(&Listening { listening: format!("http://{address}/metrics") });
+    context.print(&Listening { listening: format!("http://{address}/metrics") })?;
     serve(&listener, Arc::new(Mutex::new(scraper))).await
 }
 

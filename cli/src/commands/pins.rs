@@ -59,7 +59,7 @@ pub async fn pin(arguments: &PinArguments, context: &Context) -> Result<u8> {
     let found = context.find(&repo, &arguments.checkpoint).await?;
     keep(&repo, &found.job, &arguments.name, found.id(), &arguments.reason).await?;
     let checkpoint = Some(found.id().to_string());
-    context.print(&Pinned { job: found.job.to_string(), pin: arguments.name.to_string(), checkpoint });
+    context.print(&Pinned { job: found.job.to_string(), pin: arguments.name.to_string(), checkpoint })?;
     Ok(exit::DONE)
 }
 
@@ -68,6 +68,6 @@ pub async fn unpin(arguments: &UnpinArguments, context: &Context) -> Result<u8> 
     let repo = context.repo().await?;
     let_go(&repo, &arguments.job, &arguments.name).await?;
     let (job, pin) = (arguments.job.to_string(), arguments.name.to_string());
-    context.print(&Pinned { job, pin, checkpoint: None });
+    context.print(&Pinned { job, pin, checkpoint: None })?;
     Ok(exit::DONE)
 }

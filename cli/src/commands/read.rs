@@ -6,8 +6,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::context::Context;
-use crate::exit;
+use crate::files::remove_folder;
+use crate::interrupt::Interrupt;
 use crate::reference::Reference;
+use crate::{exit, stdout};
 
 /// Shows what stands under a key in a checkpoint: each state's value, one JSON object a line.
 ///
@@ -75,33 +77,39 @@ fn check_state(reader: &CheckpointReader, name: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Missing, format!("there is no state {name:?}; there are: {}", names.join(", "))))
 }
 
-/// Reads on a thread that may wait for the repo, then ends the reading.
+/// Reads on a thread that may wait for the repo, then ends the reading and removes the folder; `None` when that was interrupted.
 async fn read<T: Send + 'static>(
-    reader: CheckpointReader,
+    (reader, folder): (CheckpointReader, TempDir),
+    mut interrupt: Interrupt,
     read: impl FnOnce(&CheckpointReader) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let read = tokio::task::spawn_blocking(move || {
+) -> Result<Option<T>> {
+    let reading = tokio::task::spawn_blocking(move || {
         let read = read(&reader);
         reader.close().and(read)
     });
-    read.await.map_err(|cause| Error::new(ErrorKind::Bug, format!("a thread that reads has ended: {cause}")))?
+    let ended = tokio::select! {
+        ended = reading => Some(ended),
+        () = interrupt.wait() => None,
+    };
+    remove_folder(folder).await?;
+    let bug = |cause| Error::new(ErrorKind::Bug, format!("a thread that reads has ended: {cause}"));
+    ended.map(|ended| ended.map_err(bug)?).transpose()
 }
 
 /// Prints one entry; `false` when nobody reads any more.
 fn print_line(value: &Value) -> Result<bool> {
-    use std::io::Write;
-    match writeln!(std::io::stdout(), "{value}") {
-        Ok(()) => Ok(true),
-        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(cause) => Err(Error::io("write to", "standard output", cause)),
-    }
+    stdout::print(&format!("{value}\n"))
 }
 
 /// Runs `bedload get`; gives the exit code.
 pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
-    let (reader, _folder) = open(&arguments.checkpoint, arguments.state.as_deref(), context).await?;
+    let mut interrupt = Interrupt::listen()?;
+    let opened = tokio::select! {
+        opened = open(&arguments.checkpoint, arguments.state.as_deref(), context) => opened?,
+        () = interrupt.wait() => return Ok(exit::INTERRUPTED),
+    };
     let (key, state) = (arguments.key.clone(), arguments.state.clone());
-    let found = read(reader, move |reader| {
+    let found = read(opened, interrupt, move |reader| {
         let mut found = 0;
         reader.entries_of(&key, |entry| {
             if state.is_none() || entry.state == state.as_deref() {
@@ -112,18 +120,25 @@ pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
         })?;
         Ok(found)
     });
-    if found.await? > 0 {
-        return Ok(exit::DONE);
+    match found.await? {
+        None => Ok(exit::INTERRUPTED),
+        Some(0) => {
+            context.complain(&format!("nothing stands under {:?}", arguments.key));
+            Ok(exit::NOT_FOUND)
+        }
+        Some(_) => Ok(exit::DONE),
     }
-    context.complain(&format!("nothing stands under {:?}", arguments.key));
-    Ok(exit::NOT_FOUND)
 }
 
 /// Runs `bedload scan`; gives the exit code.
 pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
-    let (reader, _folder) = open(&arguments.checkpoint, arguments.state.as_deref(), context).await?;
+    let mut interrupt = Interrupt::listen()?;
+    let opened = tokio::select! {
+        opened = open(&arguments.checkpoint, arguments.state.as_deref(), context) => opened?,
+        () = interrupt.wait() => return Ok(exit::INTERRUPTED),
+    };
     let (state, group, limit) = (arguments.state.clone(), arguments.group, arguments.limit.unwrap_or(u64::MAX));
-    read(reader, move |reader| {
+    let read = read(opened, interrupt, move |reader| {
         let mut left = limit;
         reader.entries(group, |entry| {
             if left == 0 {
@@ -135,7 +150,6 @@ pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
             left -= 1;
             Ok(print_line(&reader.describe(entry))? && left > 0)
         })
-    })
-    .await?;
-    Ok(exit::DONE)
+    });
+    Ok(if read.await?.is_some() { exit::DONE } else { exit::INTERRUPTED })
 }

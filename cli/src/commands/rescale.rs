@@ -121,6 +121,6 @@ pub async fn run(arguments: &RescaleArguments, context: &Context) -> Result<u8> 
         shared_runs,
         rewritten_bytes: 0,
         fetch_bytes,
-    });
+    })?;
     Ok(exit::DONE)
 }

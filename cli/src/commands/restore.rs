@@ -14,7 +14,7 @@ use crate::context::{Answer, Context};
 use crate::directory::Directory;
 use crate::exit;
 use crate::reference::{Found, Reference};
-use crate::text::{number, size, span_us};
+use crate::text::{counted, number, size, span_us};
 
 /// How many threads fetch what is read before it is here.
 const FETCH_THREADS: usize = 2;
@@ -79,18 +79,18 @@ struct Lazily {
 impl Answer for Restored {
     fn text(&self) -> String {
         let Restored { checkpoint, first_group, last_group, directory, .. } = self;
-        let (fetched, bytes) = (number(self.fetched_runs as u64), size(self.fetched_bytes));
-        let (runs, local) = (number(self.runs as u64), number(self.local_runs as u64));
-        let mut text = format!("{checkpoint}, key groups {first_group}..={last_group}: {runs} runs\n");
+        let (fetched, bytes) = (counted(self.fetched_runs, "run"), size(self.fetched_bytes));
+        let (runs, local) = (counted(self.runs, "run"), number(self.local_runs as u64));
+        let mut text = format!("{checkpoint}, key groups {first_group}..={last_group}: {runs}\n");
         if self.is_dry_run {
-            text.push_str(&format!("  would fetch {fetched} runs, {bytes}; {local} are in {directory}\n"));
+            text.push_str(&format!("  would fetch {fetched}, {bytes}; {local} are in {directory}\n"));
             return text;
         }
         if let Some(Lazily { serving_after_us, local_percent_then }) = self.lazily {
             text.push_str(&format!("  serving after {}, {local_percent_then:.0} % local\n", span_us(serving_after_us)));
         }
         let took = span_us(self.took_us);
-        text.push_str(&format!("  {fetched} runs fetched, {bytes}; {local} were here; complete after {took}\n"));
+        text.push_str(&format!("  {fetched} fetched, {bytes}; {local} were here; complete after {took}\n"));
         text.push_str(&format!("  a worker of these key groups that starts in {directory} fetches nothing\n"));
         text
     }
@@ -108,7 +108,7 @@ pub async fn run(arguments: &RestoreArguments, context: &Context) -> Result<u8> 
         let directory = Directory::take(&arguments.to)?;
         if arguments.lazy { wanted.open_lazily(&directory).await? } else { wanted.fetch(&directory).await? }
     };
-    context.print(&restored);
+    context.print(&restored)?;
     Ok(exit::DONE)
 }
 

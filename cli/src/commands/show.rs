@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::context::{Answer, Context};
 use crate::exit;
 use crate::reference::{Found, Reference};
-use crate::text::{moment, number, size, span_us, table};
+use crate::text::{life, moment, number, size, span_us, table};
 
 /// Shows a checkpoint: its workers, its states, its bytes, and how long it took.
 #[derive(Debug, Args)]
@@ -93,7 +93,7 @@ impl Answer for Shown {
         }
         let mut rows = vec![["state", "kind", "codec", "key of map", "namespace", "life"].map(str::to_owned).to_vec()];
         for state in &self.states {
-            let life = state.ttl.map(|ttl| humantime::format_duration(ttl.life()).to_string());
+            let life = state.ttl.map(|ttl| life(ttl.life()));
             let map_key = state.forms.map_key.clone();
             rows.push(vec![
                 state.name.clone(),
@@ -138,7 +138,7 @@ pub async fn run(arguments: &ShowArguments, context: &Context) -> Result<u8> {
     let pins = pins(&repo, &found.job).await?;
     let pins = pins.iter().filter(|(_, pin)| pin.checkpoint.slot == found.live.slot).map(|(name, _)| name.to_string());
     let shown = shown(&found, &parts, built_upon, pins.collect(), new, repo.ambient().now_ms())?;
-    context.print(&shown);
+    context.print(&shown)?;
     Ok(exit::DONE)
 }
 

@@ -174,6 +174,6 @@ fn counted(count: u64, what: &str) -> String {
 /// `Missing` when there is nothing of the kind; those of the disk.
 pub fn run(arguments: &StatArguments, context: &Context) -> Result<u8> {
     let seen = Directory::look(&absolute(&arguments.directory))?;
-    context.print(&Stat { now_ms: now_ms(), seen });
+    context.print(&Stat { now_ms: now_ms(), seen })?;
     Ok(exit::DONE)
 }

@@ -1,6 +1,6 @@
 //! `bedload top`: figures of running jobs, again and again.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use bedload::Result;
@@ -9,10 +9,10 @@ use terminal_size::terminal_size;
 
 use crate::context::{Answer, Context};
 use crate::disk::{Directory, LockState};
-use crate::exit;
 use crate::interrupt::Interrupt;
 use crate::text::{ago, number, rfc3339, size, span, table};
 use crate::watch::{DirectorySeen, JobSeen, Look, Newest, Watched, Watcher};
+use crate::{exit, stdout};
 
 /// How wide a frame is at most.
 const COLUMNS: usize = 100;
@@ -91,11 +91,11 @@ pub async fn run(arguments: &TopArguments, context: &Context) -> Result<u8> {
             Some(screen) => screen.draw(&look, arguments.every),
             None => {
                 let gap = if is_first || context.is_json() { "" } else { "\n" };
-                print_all(&format!("{gap}{}", plain(&look, context)))
+                stdout::print(&format!("{gap}{}", plain(&look, context)))
             }
         };
         // Nobody reads any more: `bedload top | head`.
-        if arguments.once || shown.is_err() {
+        if arguments.once || !shown? {
             return Ok(exit::DONE);
         }
         is_first = false;
@@ -109,12 +109,6 @@ fn plain(look: &Look, context: &Context) -> String {
     }
 }
 
-fn print_all(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
 /// The terminal, of which another screen is shown meanwhile.
 struct Screen {
     has_color: bool,
@@ -123,11 +117,11 @@ struct Screen {
 impl Screen {
     fn begin() -> Screen {
         // The other screen, without a cursor. What can not be written shows at the first frame.
-        print_all("\x1b[?1049h\x1b[?25l").ok();
+        stdout::print("\x1b[?1049h\x1b[?25l").ok();
         Screen { has_color: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) }
     }
 
-    fn draw(&mut self, look: &Look, every: Duration) -> std::io::Result<()> {
+    fn draw(&mut self, look: &Look, every: Duration) -> Result<bool> {
         let (columns, rows) =
             terminal_size().map_or((COLUMNS, 24), |(columns, rows)| (columns.0.into(), rows.0.into()));
         let columns = columns.min(COLUMNS);
@@ -144,13 +138,13 @@ impl Screen {
         }
         // Not a line more than there are rows, or all would move up.
         let text = format!("{}\x1b[J", text.trim_end_matches("\r\n"));
-        print_all(&text)
+        stdout::print(&text)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        print_all("\x1b[?25h\x1b[?1049l").ok();
+        stdout::print("\x1b[?25h\x1b[?1049l").ok();
     }
 }
 

@@ -167,7 +167,7 @@ pub async fn run(arguments: &VerifyArguments, context: &Context) -> Result<u8> {
         }
     }
     let is_whole = reports.iter().all(|job| job.faults.is_empty());
-    context.print(&Report { jobs: reports });
+    context.print(&Report { jobs: reports })?;
     Ok(if is_whole { exit::DONE } else { exit::PROBLEMS })
 }
 

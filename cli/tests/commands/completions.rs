@@ -29,7 +29,7 @@ fn bash_completes_with_what_it_was_given() {
     let mut bash = std::process::Command::new("bash");
     let output = bash.args(["--norc", "-c", asked]).current_dir(place.folder.path()).output().unwrap();
     let found = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(found.split_whitespace().collect::<Vec<_>>(), ["config", "completions"], "{output:?}");
+    assert_eq!(found.split_whitespace().collect::<Vec<_>>(), ["copy", "config", "completions"], "{output:?}");
 }
 
 #[test]

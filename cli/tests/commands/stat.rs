@@ -92,20 +92,20 @@ fn an_open_engine_is_shown_and_left_alone_and_so_is_a_closed_one() {
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     expect![[r#"
         FOLDER/op: the working directory of an engine
-          lock        held by process …
-                      opened last by process …
+          lock held by process …
+          opened last by process …
           disk        …
-          store       open, or left by a process …
-          runs        1, 16.7 KiB
-          stacks      1 slice in 1 tile, at most 1 in one
-          entries     500 of 15.7 KiB, 0 of them tombstones
-          local       1 copy of a checkpoint; 1 run, 16.7 KiB
+          store open, or left by a process …
+          runs 1, SIZE
+          stacks 1 slice in 1 tile, at most 1 in one
+          entries 500 of SIZE, 0 of them tombstones
+          local 1 copy of a checkpoint; 1 run, SIZE
 
-          slices by age        slices     bytes  entries  tombstones
-          oldest of each tile       1  15.7 KiB      500           0
+          slices by age slices bytes entries tombstones
+          oldest of each tile 1 SIZE 500 0
 
-          copies here  key groups  runs     bytes  state
-          board@1-1       0..=127     1  16.7 KiB  whole
+          copies here key groups runs bytes state
+          board@1-1 0..=127 1 SIZE whole
     "#]]
     .assert_eq(&shown(&text, &place));
 

@@ -39,11 +39,11 @@ fn one_frame_shows_jobs_workers_and_directories() {
         MOMENT REPO
 
         job newest complete bytes new pause upload workers kept pins leases
-        board 1-2 AGO # # # # 2 2 0 0
+        board 1-2 AGO SIZE SIZE TIME TIME 2 2 0 0
 
         board@1-2 key groups runs bytes pause flush link upload verify
-        w-0 0..=63 2 # # # # # #
-        w-1 64..=127 2 # # # # # #
+        w-0 0..=63 2 SIZE TIME TIME TIME TIME TIME
+        w-1 64..=127 2 SIZE TIME TIME TIME TIME TIME
 
         directory lock runs bytes stack entries copies disk free
         DIRECTORY and 7 figures

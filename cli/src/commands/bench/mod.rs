@@ -116,7 +116,7 @@ pub async fn run(arguments: &BenchArguments, context: &Context) -> Result<u8> {
     if let Some(path) = &arguments.html {
         write_whole(path, page::page(&report).as_bytes())?;
     }
-    context.print(&report);
+    context.print(&report)?;
     Ok(if report.equal { exit::DONE } else { exit::DIFFERS })
 }
 

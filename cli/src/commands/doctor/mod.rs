@@ -57,7 +57,7 @@ pub async fn run(arguments: &DoctorArguments, context: &Context) -> Result<u8> {
     tokio::select! {
         report = &mut examined => {
             let report = report?;
-            context.print(&report);
+            context.print(&report)?;
             Ok(if report.ready { exit::DONE } else { exit::PROBLEMS })
         }
         () = interrupt.wait() => {
