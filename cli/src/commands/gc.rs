@@ -17,7 +17,7 @@ use crate::text::{counted, life, number, size};
 /// that a job that stands still loses nothing; ages of objects count by the store's clock.
 ///
 /// What will be deleted is written to the repo before it is: one that was interrupted is made good by running it again. It refuses, with
-/// exit code 14, when an object is missing or damaged that a checkpoint needs, and when more than half of the job's bytes would go.
+/// exit code 14, when an object is missing that a checkpoint needs, when a manifest is damaged, and when more than half of the job's bytes would go.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bedload gc late-board\n  bedload gc late-board --keep-last 5 --keep-hourly 24 --keep-daily 7\n  \
