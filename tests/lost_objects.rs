@@ -9,7 +9,7 @@ use bedload_snapshot::{
 };
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use tests::SmallJob;
+use tests::{SmallJob, at_once};
 
 /// Asserts that an error tells of all `parts`, and not of what is seen from where, or of leases.
 fn check_text(error: &bedload_snapshot::Error, parts: &[&str]) {
@@ -67,6 +67,52 @@ fn nothing_is_collected_where_a_parcel_is_missing_that_a_checkpoint_needs() {
     let error = job.collect().unwrap_err();
     check_text(&error, &[&parcel, &format!("checkpoint {second}")]);
     assert_eq!(job.objects.paths(), before);
+}
+
+/// A parcel that was cut passed for one that is there, and what could have been restored in its place expired and was deleted.
+#[test]
+fn nothing_is_collected_where_a_parcel_is_cut_that_a_checkpoint_needs() {
+    let mut job = SmallJob::new();
+    let first = job.checkpoint(b"on time");
+    let second = job.checkpoint(b"late");
+    job.expire(first);
+    job.objects.pass_ms(48 * 3600 * 1000);
+    let claims = job.runtime.block_on(claims(&job.repo, &job.name, second)).unwrap();
+    let parcel = ObjectName::Parcel(job.name.clone(), claims[0].runs[0].parcel).to_string();
+    job.put(&parcel, Vec::new());
+    let before = job.objects.paths();
+    let error = job.collect().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    assert!(error.to_string().contains("0 bytes, expected "), "{error}");
+    assert_eq!(job.objects.paths(), before);
+}
+
+/// A verification that took longer than a checkpoint lived told the objects of that as missing.
+#[test]
+fn what_expires_while_it_is_verified_is_no_damage() {
+    let mut job = SmallJob::new();
+    let (first, second) = (job.checkpoint(b"on time"), job.checkpoint(b"late"));
+    let of_first = job.runtime.block_on(claims(&job.repo, &job.name, first)).unwrap();
+    let of_second = job.runtime.block_on(claims(&job.repo, &job.name, second)).unwrap();
+    let kept: Vec<ParcelName> = of_second.iter().flat_map(|claim| &claim.runs).map(|run| run.parcel).collect();
+    let runs = of_first.iter().flat_map(|claim| &claim.runs).map(|run| run.parcel);
+    let only_first: Vec<ParcelName> = runs.filter(|parcel| !kept.contains(parcel)).collect();
+    let lost = only_first.first().copied().unwrap_or(kept[0]);
+    job.delete(&ObjectName::Parcel(job.name.clone(), lost).to_string());
+    let expired = AtomicBool::new(false);
+    let expire = |_| {
+        if !expired.swap(true, Ordering::SeqCst) {
+            let mut chain = at_once(Chain::read(&job.repo, &job.name)).unwrap();
+            let slot = chain.state().find(first).expect("it exists");
+            at_once(chain.expire(vec![slot], "a test said so")).unwrap();
+        }
+    };
+    let verified = verify_job(&job.repo, &job.name, VerifyLevel::Lengths, &expire);
+    let verified = job.runtime.block_on(verified).unwrap();
+    let costs = verified.faults.iter().map(|fault| &fault.cost);
+    let hit = costs.filter(|cost| matches!(cost, Cost::Groups(hit) if hit.iter().any(|(id, _)| *id == first)));
+    assert_eq!(hit.count(), 0, "{verified:?}");
+    assert!(expired.load(Ordering::SeqCst));
 }
 
 /// Of each damage it is told which key groups of which checkpoints it costs, and foreign objects are told beside.
@@ -144,7 +190,7 @@ fn a_boundary_that_is_gone_is_told() {
     let mut job = SmallJob::on(objects.with_switch(move || {
         if due.swap(false, Ordering::SeqCst) {
             let path = Path::from(path);
-            tests::at_once(plain.delete(&path)).expect("it was read just now");
+            at_once(plain.delete(&path)).expect("it was read just now");
         }
     }));
     job.checkpoint(b"one");

@@ -86,7 +86,7 @@ fn a_restart_from_a_checkpoint_that_is_being_deleted_is_told() -> Result<(), Sto
     check(scene.collect()?.deleted > 0, || "nothing was deleted".into())?;
     scene.objects.let_go();
     let error = scene.runtime.block_on(reading).expect_err("it has expired");
-    check(error.kind() == ErrorKind::Fix && error.to_string().contains("has expired"), || error.to_string())?;
+    check(error.kind() == ErrorKind::Missing && error.to_string().contains("has expired"), || error.to_string())?;
     check(scene.leases() == 0, || "its lease stayed".into())?;
     scene.check_clean()
 }

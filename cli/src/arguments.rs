@@ -14,6 +14,7 @@ use crate::context::{CLEAR, Context};
 use crate::demo::{Demo, demo};
 use crate::interrupt::Interrupt;
 use crate::settings::Flags;
+use crate::text::plain;
 use crate::{exit, worker};
 
 /// State of stream operators, checkpointed to an object store: see it work, and look after it.
@@ -123,10 +124,16 @@ pub fn main() -> ExitCode {
             Command::Top(asked) => top::run(&asked, &Context::new(&arguments.flags)?).await,
             // What these have begun is given up. A lease stays, which `bedload leases` shows.
             asked => {
+                let has_lease = matches!(asked, Command::Restore(_) | Command::Copy(_));
                 let mut interrupt = Interrupt::listen()?;
                 tokio::select! {
                     ended = look_after(asked, &arguments.flags) => ended,
-                    () = interrupt.wait() => Ok(exit::INTERRUPTED),
+                    () = interrupt.wait() => {
+                        if has_lease {
+                            eprintln!("bedload: interrupted; `bedload leases JOB` shows the lease that may be left, and --void ends it");
+                        }
+                        Ok(exit::INTERRUPTED)
+                    }
                 }
             }
         }
@@ -137,7 +144,7 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             let end = if std::io::stderr().is_terminal() { CLEAR } else { "" };
-            eprintln!("{end}bedload: {error}");
+            eprintln!("{end}bedload: {}", plain(&error.to_string()));
             if let Some(next) = exit::next_step(&error) {
                 eprintln!("  {next}");
             }

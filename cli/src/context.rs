@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::reference::{Found, Reference};
 use crate::settings::{Flags, Settings};
 use crate::stdout;
+use crate::text::plain;
 
 /// Goes to the start of a terminal's line, and clears it.
 pub const CLEAR: &str = "\r\x1b[2K";
@@ -45,7 +46,7 @@ impl Context {
         self.progress("");
         let text = match self.is_json {
             true => serde_json::to_string_pretty(answer).expect("an answer is plain data") + "\n",
-            false => answer.text(),
+            false => plain(&answer.text()),
         };
         stdout::print(&text).map(|_| ())
     }
@@ -60,7 +61,7 @@ impl Context {
     /// Says on standard error why something was not done.
     pub fn complain(&self, message: &str) {
         self.progress("");
-        eprintln!("bedload: {message}");
+        eprintln!("bedload: {}", plain(message));
     }
 
     /// The repo that is named. It must be one: opening it changes nothing there.

@@ -29,12 +29,20 @@ impl Directory {
         Ok(Directory { path: path.to_owned(), pool, _lock: lock })
     }
 
-    /// Takes it when a worker has been there; `None`, and nothing is created, when none has.
+    /// What a worker has left in a directory, to be looked at: nothing there is changed. `None` when there is nothing.
     ///
     /// # Errors
-    /// As [`Directory::take`].
-    pub fn take_used(path: &Path) -> Result<Option<Directory>> {
-        if path.join("LOCK").exists() { Directory::take(path).map(Some) } else { Ok(None) }
+    /// `Fenced` when a worker runs there; those of the file system.
+    pub fn look(path: &Path) -> Result<Option<LocalPool>> {
+        let local = path.join("local");
+        if !local.is_dir() {
+            return Ok(None);
+        }
+        if DiskFs.look_at_lock(&path.join("LOCK"))?.is_some_and(|lock| lock.is_held == Some(true)) {
+            // Its own error tells who that is; nobody else gets the lock.
+            DiskFs.lock(&path.join("LOCK"), OWNER)?;
+        }
+        Ok(Some(LocalPool::look(Arc::new(DiskFs), local)))
     }
 
     /// Where it is.

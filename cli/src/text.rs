@@ -90,6 +90,12 @@ pub fn life(time: Duration) -> String {
     format!("{} {name}", millis / unit)
 }
 
+/// Text from elsewhere without what a terminal would obey: control characters are told by their names. Ends of lines stay.
+pub fn plain(text: &str) -> String {
+    let tell = |c: char| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(tell).collect()
+}
+
 /// Columns that fit their widest cell; the first is aligned to the left, the others to the right. Two blanks stand before each line.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -147,6 +153,11 @@ mod tests {
         let lives = [7_776_000_000, 129_600_000, 60_000, 1_500, 0].map(|millis| life(Duration::from_millis(millis)));
         assert_eq!(lives, ["90 d", "36 h", "1 min", "1500 ms", "0 ms"]);
         assert_eq!([0, 1, 2_000].map(|count| counted(count, "run")), ["0 runs", "1 run", "2,000 runs"]);
+    }
+
+    #[test]
+    fn a_terminal_obeys_nobody_else() {
+        assert_eq!(plain("a\u{1b}[31m\rb\nµ"), "a\\u{1b}[31m\\rb\nµ");
     }
 
     #[test]

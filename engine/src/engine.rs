@@ -268,7 +268,16 @@ impl Builder {
             _lock: lock,
         };
         match &self.repo {
-            Some((repo, job)) => self.restore(repo, &JobName::new(job)?, &mut engine).await?,
+            Some((repo, job)) => {
+                let restored = self.restore(repo, &JobName::new(job)?, &mut engine).await;
+                if restored.is_err()
+                    && let Some(fetcher) = engine.fetcher.take()
+                {
+                    // Nobody will read what its lease keeps.
+                    fetcher.end();
+                }
+                restored?;
+            }
             None if matches!(self.start, Start::Empty | Start::LatestOrEmpty) => {}
             None => return Err(fix("an engine without a repo can only start empty: give it a repo, or Start::Empty")),
         }

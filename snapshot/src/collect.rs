@@ -32,7 +32,7 @@ use tracing::Instrument;
 
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetch::{find_claim, lost_parcel, read_claim};
+use crate::fetch::{find_claim, is_there, lost_parcel, read_claim};
 use crate::lease::HeldLease;
 use crate::manifest::{Boundary, ClaimRef, Completion, Deletions, Lease, LiveCompletion};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
@@ -44,7 +44,7 @@ use crate::seeded::{Bug, is_seeded};
 const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// How much a store's times may be off, being whole seconds.
-const ROUNDING_MS: u64 = 60 * 1000;
+pub(crate) const ROUNDING_MS: u64 = 60 * 1000;
 
 /// How long what an opening tries a store out with stays at least, whatever the grace time: deleted in between, it would be created
 /// twice, and the store refused.
@@ -108,8 +108,8 @@ pub struct Collected {
 /// Finds what nothing in `job` can reach, and deletes it as `options` tell.
 ///
 /// # Errors
-/// Those of the requests, and whatever a manifest that cannot be read gives: nothing was deleted then. `Damaged` when a parcel is missing
-/// of a checkpoint that exists: nothing more is deleted before somebody has looked at that. `Fix` when more than half of the bytes would
+/// Those of the requests, and whatever a manifest that cannot be read gives: nothing was deleted then. `Damaged` when a parcel of a
+/// checkpoint that exists is missing or has another length: nothing more is deleted before somebody has looked at that. `Fix` when more than half of the bytes would
 /// go and only half may. An error while deleting leaves the rest of the garbage for the next time.
 pub async fn collect(repo: &Repo, job: &JobName, options: &CollectOptions) -> Result<Collected> {
     collect_all(repo, job, options).instrument(tracing::info_span!("collect", %job)).await
@@ -228,22 +228,23 @@ async fn reach(repo: &Repo, job: &JobName, roots: &BTreeMap<u64, Completion>, re
     let mut reads = futures_util::stream::iter(claims.into_iter().map(read)).buffer_unordered(REQUESTS_AT_ONCE);
     while let Some(claim) = reads.try_next().await? {
         reached.parcels.extend(claim.runs.iter().map(|run| run.parcel));
-        reached.rooted.extend(claim.runs.iter().map(|run| (run.parcel, claim.checkpoint)));
+        reached.rooted.extend(claim.runs.iter().map(|run| (run.parcel, (claim.checkpoint, run.parcel_bytes))));
         reached.claims.insert((claim.checkpoint, claim.worker, claim.attempt));
     }
     Ok(())
 }
 
-/// Looks whether every parcel of the checkpoints that exist is there. One that was not listed is asked for: a checkpoint may have been
+/// Looks whether every parcel of the checkpoints that exist is there with its length. One that was not listed is asked for: a checkpoint may have been
 /// completed since, and a listing may be wrong.
 ///
 /// # Errors
-/// `Damaged` when one is missing.
+/// `Damaged` when one is missing or has another length.
 async fn check_parcels(repo: &Repo, job: &JobName, listed: &[Listed], reached: &Reached) -> Result<()> {
-    let there: BTreeSet<&str> = listed.iter().map(|object| &*object.path).collect();
-    for (parcel, checkpoint) in &reached.rooted {
+    let there: BTreeMap<&str, u64> = listed.iter().map(|object| (&*object.path, object.meta.bytes)).collect();
+    for (parcel, (checkpoint, bytes)) in &reached.rooted {
         let name = ObjectName::Parcel(job.clone(), *parcel);
-        if !there.contains(&*name.to_string()) && repo.head(&name).await?.is_none() {
+        // Asked for again before it is called damaged, too.
+        if there.get(&*name.to_string()) != Some(bytes) && !is_there(repo, &name, *bytes).await? {
             return Err(lost_parcel(repo, &name, *checkpoint));
         }
     }
@@ -300,8 +301,8 @@ async fn reach_leased(
 struct Reached {
     claims: BTreeSet<(CheckpointId, WorkerName, Attempt)>,
     parcels: BTreeSet<ParcelName>,
-    /// Those of them that a checkpoint has which exists or is pinned.
-    rooted: BTreeMap<ParcelName, CheckpointId>,
+    /// Those of them that a checkpoint has which exists or is pinned, and their lengths.
+    rooted: BTreeMap<ParcelName, (CheckpointId, u64)>,
     leases: BTreeSet<LeaseId>,
     /// When the oldest checkpoint in the making began: what was written since stays.
     oldest_making_ms: u64,

@@ -31,7 +31,20 @@ impl Secrets {
 
 /// Whether the same request may succeed later.
 pub(crate) fn is_passing(cause: &object_store::Error) -> bool {
-    matches!(cause, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
+    !is_denied(cause) && matches!(cause, object_store::Error::Generic { .. } | object_store::Error::JoinError { .. })
+}
+
+/// Whether the disk below a directory that serves as a store has refused it: that is told as any other failure.
+fn is_denied(cause: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(cause);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Makes an error from a failed request: `operation` says what was tried, `place` is the address of the object.
@@ -50,6 +63,7 @@ pub(crate) fn object_error(operation: &str, place: &str, cause: &object_store::E
         Cause::UnknownConfigurationKey { .. } | Cause::InvalidPath { .. } => {
             (ErrorKind::Fix, "check the address of the repo")
         }
+        _ if is_denied(cause) => (ErrorKind::Denied, "may this user read and write here?"),
         _ => (ErrorKind::Retry, "is the object store reachable and healthy?"),
     };
     let message = secrets.strike_out(format!("{operation}: {}; {advice}", chain_of(cause)));

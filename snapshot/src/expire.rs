@@ -27,18 +27,43 @@ pub async fn plan_expiry(repo: &Repo, job: &JobName, retention: &Retention) -> R
 pub async fn expire(repo: &Repo, job: &JobName, retention: &Retention, reason: &str) -> Result<Vec<CheckpointId>> {
     let mut chain = Chain::read(repo, job).await?;
     let slots = expired_slots(repo, &chain, retention).await?;
+    expire_slots(&mut chain, slots, reason).await
+}
+
+/// Lets these checkpoints of `job` expire, as far as they still exist and no pin keeps them; gives those that expired, oldest first.
+///
+/// # Errors
+/// As [`plan_expiry`].
+pub async fn expire_these(
+    repo: &Repo,
+    job: &JobName,
+    checkpoints: &[CheckpointId],
+    reason: &str,
+) -> Result<Vec<CheckpointId>> {
+    let mut chain = Chain::read(repo, job).await?;
+    let pinned = pinned_slots(repo, &chain).await?;
+    let live = chain.state().live().iter();
+    let wanted = live.filter(|(slot, live)| checkpoints.contains(&live.checkpoint) && !pinned.contains(slot));
+    let slots = wanted.map(|(slot, _)| *slot).collect();
+    expire_slots(&mut chain, slots, reason).await
+}
+
+async fn expire_slots(chain: &mut Chain, slots: Vec<u64>, reason: &str) -> Result<Vec<CheckpointId>> {
     let before = chain.state().live().clone();
     chain.expire(slots, reason).await?;
     let gone = before.iter().filter(|(slot, _)| !chain.state().live().contains_key(slot));
     let gone: Vec<CheckpointId> = gone.map(|(_, completion)| completion.checkpoint).collect();
     if !gone.is_empty() {
-        tracing::info!(%job, checkpoints = gone.len(), reason, "checkpoints expired");
+        tracing::info!(job = %chain.job(), checkpoints = gone.len(), reason, "checkpoints expired");
     }
     Ok(gone)
 }
 
+async fn pinned_slots(repo: &Repo, chain: &Chain) -> Result<BTreeSet<u64>> {
+    Ok(pins(repo, chain.job()).await?.into_iter().map(|(_, pin)| pin.checkpoint.slot).collect())
+}
+
 async fn expired_slots(repo: &Repo, chain: &Chain, retention: &Retention) -> Result<Vec<u64>> {
-    let pinned: BTreeSet<u64> =
-        pins(repo, chain.job()).await?.into_iter().map(|(_, pin)| pin.checkpoint.slot).collect();
+    let pinned = pinned_slots(repo, chain).await?;
     Ok(retention.expired(chain.state().live(), &pinned))
 }

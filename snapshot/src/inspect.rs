@@ -18,12 +18,12 @@ use crate::repo::Repo;
 use crate::rescale_plan::{Cuts, RescalePlan};
 use crate::restore_plan::RestorePlan;
 
-/// The names of the jobs in `repo`, in their order.
+/// The names of the jobs in `repo`, in their order. Folders among them that are named like none are passed over: they are of somebody else.
 ///
 /// # Errors
-/// Those of the requests; `Fix` when a folder among those of jobs is named like none.
+/// Those of the requests.
 pub async fn jobs(repo: &Repo) -> Result<Vec<JobName>> {
-    repo.job_folders().await?.iter().map(|folder| JobName::new(folder)).collect()
+    Ok(repo.job_folders().await?.iter().filter_map(|folder| JobName::new(folder).ok()).collect())
 }
 
 /// Reads what `checkpoint` of `job` consists of: the claims of its workers, in the order of their key groups.

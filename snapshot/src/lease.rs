@@ -29,7 +29,7 @@ impl HeldLease {
     /// Writes a lease on a checkpoint that is to be read, then looks whether it still exists, or a pin keeps it.
     ///
     /// # Errors
-    /// Those of the requests; `Fix` when the checkpoint does not exist any more.
+    /// Those of the requests; `Missing` when the checkpoint does not exist any more.
     pub async fn read(chain: &mut Chain, repo: &Repo, holder: &str, reading: LiveCompletion) -> Result<HeldLease> {
         let (slot, checkpoint) = (reading.slot, reading.completion.checkpoint);
         let (job, holder) = (chain.job().clone(), holder.to_owned());
@@ -43,7 +43,7 @@ impl HeldLease {
                 return Ok(());
             }
             let message = format!("job {}: checkpoint {checkpoint} has expired just now", chain.job());
-            Err(Error::new(ErrorKind::Fix, message))
+            Err(Error::new(ErrorKind::Missing, message))
         };
         let checked = checked.await;
         match checked {

@@ -129,7 +129,7 @@ pub use copy::{Copied, CopyInto, CopyOptions, copy};
 pub use diff::{Difference, GroupsDifference};
 pub use erase::{Erased, erase};
 pub use error::{Error, ErrorKind, Place, Result};
-pub use expire::{expire, plan_expiry};
+pub use expire::{expire, expire_these, plan_expiry};
 pub use fetch::CopyProgress;
 pub use inspect::{FoundLease, PlannedRestore, claims, diff, jobs, leases, plan_rescale, plan_restore};
 pub use key_group::{KEY_GROUPS_MAX, KeyGroups};
@@ -147,7 +147,7 @@ pub use names::{
 pub use on_disk::{InspectedCopy, LocalInspection, PartialRun, inspect_local};
 pub use pacing::{CheckpointPolicy, Pacing, Verdict};
 pub use pins::{pin, pins, unpin};
-pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient, Trial, TrialStep, TriedStep};
+pub use repo::{Ambient, Patience, Repo, RepoOptions, SystemAmbient, Trial, TrialStep, TriedStep, shown_address};
 pub use rescale_plan::{Cuts, RescalePlan, WorkerPlan};
 pub use restore::{RestoreOptions, Restored, restore, restore_lazily};
 pub use restore_plan::{PlannedStack, RestorePlan};

@@ -84,6 +84,11 @@ impl LocalPool {
         Ok(pool)
     }
 
+    /// The pool in `directory`, which is there, to be asked what it has: nothing in it is changed.
+    pub fn look(fs: Arc<dyn Fs>, directory: impl AsRef<Path>) -> LocalPool {
+        LocalPool { fs, directory: directory.as_ref().to_owned(), held: Arc::default() }
+    }
+
     /// The disk that it lies on.
     pub(crate) fn fs(&self) -> &dyn Fs {
         &*self.fs

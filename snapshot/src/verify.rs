@@ -90,6 +90,7 @@ pub async fn verify(repo: &Repo, job: &JobName, checkpoint: CheckpointId, level:
     let mut verified = Verified::default();
     let Some(found) = choose(repo, &chain, Start::At(checkpoint)).await? else { return Ok(verified) };
     verify_all(repo, job, &[found.completion], level, &mut verified, &|_| ()).await?;
+    verified.forget_expired(repo, job).await?;
     Ok(verified)
 }
 
@@ -97,7 +98,8 @@ pub async fn verify(repo: &Repo, job: &JobName, checkpoint: CheckpointId, level:
 /// behind each parcel.
 ///
 /// # Errors
-/// Those of the requests. What is wrong with the job is no error: see [`Verified::faults`].
+/// Those of the requests. What is wrong with the job is no error: see [`Verified::faults`]. What is missing of a checkpoint that has expired
+/// meanwhile is neither.
 pub async fn verify_job(
     repo: &Repo,
     job: &JobName,
@@ -123,6 +125,7 @@ pub async fn verify_job(
     }
     let completions: Vec<Completion> = completions.into_values().collect();
     verify_all(repo, job, &completions, level, &mut verified, progress).await?;
+    verified.forget_expired(repo, job).await?;
     Ok(verified)
 }
 
@@ -225,6 +228,29 @@ fn groups_of(claim: &Claim, place: usize) -> impl Iterator<Item = KeyGroups> {
 }
 
 impl Verified {
+    /// Forgets what is wrong with checkpoints that neither exist nor are pinned any more: their objects may have been collected meanwhile.
+    async fn forget_expired(&mut self, repo: &Repo, job: &JobName) -> Result<()> {
+        if !self.faults.iter().any(|fault| matches!(fault.cost, Cost::Groups(_))) {
+            return Ok(());
+        }
+        // Where these cannot be read, that was told already, and nothing is forgotten.
+        let (chain, pins) = match (Chain::read(repo, job).await, pins(repo, job).await) {
+            (Ok(chain), Ok(pins)) => (chain, pins),
+            (Err(error), _) | (_, Err(error)) if error.kind() != ErrorKind::Damaged => return Err(error),
+            _ => return Ok(()),
+        };
+        let mut existing: BTreeSet<CheckpointId> = chain.state().live().values().map(|live| live.checkpoint).collect();
+        existing.extend(pins.into_iter().map(|(_, pin)| pin.checkpoint.completion.checkpoint));
+        self.faults.retain_mut(|fault| match &mut fault.cost {
+            Cost::Groups(hit) => {
+                hit.retain(|(checkpoint, _)| existing.contains(checkpoint));
+                !hit.is_empty()
+            }
+            Cost::Job | Cost::Collection => true,
+        });
+        Ok(())
+    }
+
     /// Keeps what is wrong with the repo; hands on what is wrong with the network, or with rights.
     fn note(&mut self, error: Error, cost: Cost) -> Result<()> {
         if matches!(error.kind(), ErrorKind::Retry | ErrorKind::Denied) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::chain::Chain;
+use crate::collect::ROUNDING_MS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{find_claim, read_claim};
 use crate::manifest::{Claim, ClaimRef, Completion, Lease};
@@ -20,6 +21,8 @@ pub enum Why {
     Kept,
     /// These reach it. Never delete it.
     Reached(Vec<Reacher>),
+    /// Nothing reaches it yet, and a checkpoint is being made that began before it was written, and may come to need it.
+    Making,
     /// Nothing reaches it: a checkpoint that was given up, or has expired, or what an opening tried the store out with. A collection
     /// deletes it when it is old enough.
     Garbage,
@@ -51,16 +54,26 @@ pub struct StoredObject {
     pub why: Why,
 }
 
-/// Says why the object at `path`, below the root of the repo, is there; whether it exists is not looked at.
+/// Says why the object at `path`, below the root of the repo, is there. One that is missing is told as one that is there where something
+/// reaches it.
 ///
 /// Reads the chain, leases and pins of its job, and claims.
 ///
 /// # Errors
-/// Those of the requests, and whatever a manifest that cannot be read gives.
+/// Those of the requests, and whatever a manifest that cannot be read gives; `Missing` when there is no such object and nothing reaches it.
 pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
     let Some(name) = ObjectName::parse(path) else { return Ok(Why::Unknown) };
-    let Some(job) = job_of(&name) else { return Ok(without_reading(&name)) };
-    Reach::read(repo, job).await?.why(&name)
+    let meta = repo.head(&name).await?;
+    let why = match job_of(&name) {
+        None => without_reading(&name),
+        Some(job) => Reach::read(repo, job).await?.why(&name, meta.as_ref().map_or(0, |meta| meta.modified_ms))?,
+    };
+    match meta {
+        None if !matches!(why, Why::Reached(_)) => {
+            Err(Error::at(ErrorKind::Missing, repo.place(&name), None, "there is no such object, and nothing needs it"))
+        }
+        _ => Ok(why),
+    }
 }
 
 /// Lists the objects of a job, in the order of their paths, each with why it is there.
@@ -75,7 +88,7 @@ pub async fn objects(repo: &Repo, job: &JobName) -> Result<Vec<StoredObject>> {
         let why = match ObjectName::parse(&path) {
             None => Why::Unknown,
             Some(name) if job_of(&name).is_none() => without_reading(&name),
-            Some(name) => reach.why(&name)?,
+            Some(name) => reach.why(&name, meta.modified_ms)?,
         };
         Ok(StoredObject { path, bytes: meta.bytes, modified_ms: meta.modified_ms, why })
     };
@@ -101,23 +114,31 @@ fn without_reading(name: &ObjectName) -> Why {
 #[derive(Default)]
 struct Reach {
     reachers: BTreeMap<ObjectName, Vec<Reacher>>,
+    /// When the oldest checkpoint in the making began: what was written since may come to be needed.
+    oldest_making_ms: Option<u64>,
     /// Why not all of it is known: a claim of a checkpoint that exists, or that a pin keeps, could not be read.
     damage: Option<Error>,
 }
 
 impl Reach {
     async fn read(repo: &Repo, job: &JobName) -> Result<Reach> {
-        let chain = Chain::read(repo, job).await?;
+        let mut chain = Chain::read(repo, job).await?;
+        let leases = repo.read_folder::<Lease>(&Folder::Leases.path(job)).await?;
+        let pins = pins(repo, job).await?;
+        // A checkpoint whose lease had ended before they were listed was complete before that: the chain has it now.
+        chain.catch_up().await?;
         let mut reach = Reach::default();
         for completion in chain.state().live().values() {
             reach.add_kept(repo, job, completion, &Reacher::Checkpoint(completion.checkpoint)).await?;
         }
-        for (listed, lease, _) in repo.read_folder::<Lease>(&Folder::Leases.path(job)).await? {
+        for (listed, lease, written_ms) in leases {
             let ObjectName::Lease(_, id) = listed else { continue };
             if chain.state().is_void(id) || lease.making.is_some_and(|making| making.epoch < chain.state().epoch()) {
                 continue;
             }
             if let Some(making) = lease.making {
+                let began_ms = written_ms.saturating_sub(ROUNDING_MS);
+                reach.oldest_making_ms = Some(reach.oldest_making_ms.map_or(began_ms, |oldest| oldest.min(began_ms)));
                 let reacher = Reacher::Making(id, making, lease.holder.clone());
                 for parcel in &lease.parcels {
                     reach.add(ObjectName::Parcel(job.clone(), *parcel), &reacher);
@@ -132,7 +153,7 @@ impl Reach {
                 }
             }
         }
-        for (name, pin) in pins(repo, job).await? {
+        for (name, pin) in pins {
             let completion = &pin.checkpoint.completion;
             reach.add_kept(repo, job, completion, &Reacher::Pin(name, completion.checkpoint)).await?;
         }
@@ -188,10 +209,11 @@ impl Reach {
 
     /// # Errors
     /// `Damaged` when a claim could not be read that may name it.
-    fn why(&self, name: &ObjectName) -> Result<Why> {
+    fn why(&self, name: &ObjectName, modified_ms: u64) -> Result<Why> {
         match (self.reachers.get(name), &self.damage) {
             (Some(reachers), _) => Ok(Why::Reached(reachers.clone())),
             (None, Some(damage)) if matches!(name, ObjectName::Parcel(..)) => Err(damage.clone()),
+            (None, _) if self.oldest_making_ms.is_some_and(|oldest| modified_ms >= oldest) => Ok(Why::Making),
             (None, _) => Ok(Why::Garbage),
         }
     }
@@ -208,6 +230,9 @@ impl fmt::Display for Why {
                 out.write_str("named like nothing of a repo: it was not written by bedload, and is never touched")
             }
             Why::Kept => out.write_str("holds the job together: keep it"),
+            Why::Making => {
+                out.write_str("keep it: a checkpoint is being made that began before it was written, and may need it")
+            }
             Why::Garbage => out.write_str("nothing reaches it: a collection deletes it when it is old enough"),
             Why::Reached(reachers) => {
                 out.write_str("keep it: it is part of ")?;

@@ -1,7 +1,7 @@
 //! `bedload copy`: a checkpoint into another repo, or under another job.
 
 use bedload::{Error, ErrorKind, JobName, Result};
-use bedload_snapshot::{CopyInto, CopyOptions, Start, copy as copy_checkpoint, jobs};
+use bedload_snapshot::{Chain, CopyInto, CopyOptions, Start, copy as copy_checkpoint, jobs};
 use clap::Args;
 use serde::Serialize;
 
@@ -12,8 +12,8 @@ use crate::text::{counted, size};
 
 /// Copies a checkpoint into another repo, or under another job, where it stands by itself: a backup, a move, a job to try things with.
 ///
-/// Each piece is checked on its way. Nothing exists in the target before all of it does, so that it may be interrupted and run again. Copied
-/// into a job that has checkpoints, only what the newest of them lacks is sent.
+/// Each piece is checked on its way. No checkpoint exists in the target before all of it does; one that was interrupted is run again
+/// with --into-existing. Copied into a job that has checkpoints, only what the newest of them lacks is sent.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bedload copy late-board@latest --to s3://backups/board\n  \
                   bedload copy late-board@3-18 --to s3://checkpoints/board --as trial")]
@@ -63,9 +63,12 @@ pub async fn run(arguments: &CopyArguments, context: &Context) -> Result<u8> {
     let target = context.repo_to_fill(&arguments.to).await?;
     let job = arguments.job.as_ref().unwrap_or(&found.job);
     if !arguments.into_existing && jobs(&target).await?.contains(job) {
+        let is_empty = Chain::read(&target, job).await?.state().live().is_empty();
+        let what =
+            if is_empty { "exists without a checkpoint, as a copy leaves it that was interrupted" } else { "exists" };
         context.complain(&format!(
-            "job {job} exists in {target}: --as copies to another name; --into-existing makes the copy its newest checkpoint, and \
-             ends what a running coordinator does there"
+            "job {job} {what} in {target}: --as copies to another name; --into-existing makes the copy its newest checkpoint, and \
+             ends what a coordinator does that runs there"
         ));
         return Ok(exit::REFUSED);
     }

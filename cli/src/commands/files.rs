@@ -89,7 +89,7 @@ fn checkpoints_of(why: &Why) -> Vec<String> {
 fn status_of(why: &Why) -> &'static str {
     match why {
         Why::Unknown => "unknown",
-        Why::Kept | Why::Reached(_) => "needed",
+        Why::Kept | Why::Reached(_) | Why::Making => "needed",
         Why::Garbage => "garbage",
     }
 }

@@ -1,7 +1,9 @@
 //! `bedload gc`: lets checkpoints expire, and deletes what nothing reaches any more.
 
 use bedload::{CheckpointId, Error, ErrorKind, JobName, Repo, Result, Retention};
-use bedload_snapshot::{CollectOptions, Collected, Deletes, ObjectName, collect, expire, plan_collection, plan_expiry};
+use bedload_snapshot::{
+    CollectOptions, Collected, Deletes, ObjectName, collect, expire_these, plan_collection, plan_expiry,
+};
 use clap::Args;
 use humantime::Duration as Span;
 use serde::Serialize;
@@ -82,6 +84,8 @@ struct Swept {
     grace_ms: u64,
     unknown: Vec<String>,
     deleted: usize,
+    /// Whether --apply needs --more-than-half.
+    is_more_than_half: bool,
 }
 
 #[derive(Serialize)]
@@ -107,6 +111,7 @@ fn what(path: &str) -> &'static str {
 
 impl Swept {
     fn new(job: &JobName, arguments: &GcArguments, expired: &[CheckpointId], found: Collected) -> Swept {
+        let is_more_than_half = found.garbage_bytes > found.bytes / 2;
         let garbage = found.garbage.into_iter().chain(found.leftovers);
         Swept {
             job: job.to_string(),
@@ -120,6 +125,7 @@ impl Swept {
             grace_ms: milliseconds(arguments.grace),
             unknown: found.unknown,
             deleted: found.deleted,
+            is_more_than_half,
         }
     }
 }
@@ -148,7 +154,10 @@ impl Answer for Swept {
             text.push_str(&format!("{young} more that nothing reaches: younger than {grace}, and kept\n"));
         }
         if !self.is_applied {
-            text.push_str("nothing was changed: --apply does it\n");
+            text.push_str(match self.is_more_than_half {
+                true => "nothing was changed: it is more than half, so that it takes --apply --more-than-half\n",
+                false => "nothing was changed: --apply does it\n",
+            });
         }
         text
     }
@@ -167,6 +176,13 @@ pub async fn run(arguments: &GcArguments, context: &Context) -> Result<u8> {
             context.complain(&format!("{error}\n  nothing was deleted; `bedload verify {job}` tells what is damaged"));
             Ok(exit::REFUSED)
         }
+        Err(Refused::Halfway(expired, error)) => {
+            let expired = counted(expired, "checkpoint");
+            context.complain(&format!(
+                "{error}\n  {expired} expired before that; run it again, to delete what they leave"
+            ));
+            Ok(exit::code_of(&error))
+        }
         Err(Refused::MoreThanHalf(swept)) => {
             let (garbage, bytes) = (size(swept.garbage_bytes), size(swept.bytes));
             context.print(&Swept { is_applied: false, ..*swept })?;
@@ -179,10 +195,12 @@ pub async fn run(arguments: &GcArguments, context: &Context) -> Result<u8> {
     }
 }
 
-/// Why nothing was done.
+/// Why it was not done.
 enum Refused {
     Damaged(Error),
     MoreThanHalf(Box<Swept>),
+    /// So many checkpoints have expired, and then this was in the way.
+    Halfway(usize, Error),
     Failed(Error),
 }
 
@@ -201,19 +219,20 @@ async fn sweep(arguments: &GcArguments, repo: &Repo, job: &JobName) -> std::resu
     let grace_ms = milliseconds(arguments.grace);
     // Looked at as a whole before anything is changed: what cannot be collected must not expire either.
     let planned = plan_collection(repo, job, grace_ms, &expiring).await?;
-    let is_too_much = planned.garbage_bytes > planned.bytes / 2 && !arguments.more_than_half;
     let planned = Swept::new(job, arguments, &expiring, planned);
+    let is_too_much = planned.is_more_than_half && !arguments.more_than_half;
     if !arguments.apply {
         return Ok(planned);
     }
     if is_too_much {
         return Err(Refused::MoreThanHalf(Box::new(planned)));
     }
-    let expired = match &retention {
-        Some(retention) => expire(repo, job, retention, "bedload gc").await?,
-        None => Vec::new(),
+    let expired = match expiring.is_empty() {
+        true => Vec::new(),
+        false => expire_these(repo, job, &expiring, "bedload gc").await?,
     };
     let deletes = if arguments.more_than_half { Deletes::Everything } else { Deletes::UpToHalf };
-    let collected = collect(repo, job, &CollectOptions { grace_ms, deletes }).await?;
+    let collected = collect(repo, job, &CollectOptions { grace_ms, deletes }).await;
+    let collected = collected.map_err(|error| Refused::Halfway(expired.len(), error))?;
     Ok(Swept::new(job, arguments, &expired, collected))
 }

@@ -109,7 +109,10 @@ impl Answer for Checkpoints {
 pub async fn run(arguments: &LsArguments, context: &Context) -> Result<u8> {
     let repo = context.repo().await?;
     match &arguments.job {
-        Some(job) => context.print(&checkpoints(&repo, job).await?)?,
+        Some(job) => {
+            let job = context.existing_job(&repo, Some(job)).await?;
+            context.print(&checkpoints(&repo, &job).await?)?;
+        }
         None => {
             let mut lines = Vec::new();
             for job in jobs(&repo).await? {

@@ -138,9 +138,12 @@ async fn serve(listener: &TcpListener, scraper: Arc<Mutex<Scraper>>) -> Result<u
     let mut interrupt = Interrupt::listen()?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            next = next => next,
             () = interrupt.wait() => return Ok(exit::DONE),
         };
         match accepted {

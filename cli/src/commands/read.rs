@@ -1,5 +1,9 @@
 //! `bedload get` and `bedload scan`: what is in a checkpoint, without the program that wrote it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use bedload::{CheckpointReader, Error, ErrorKind, Result};
 use clap::Args;
 use serde_json::Value;
@@ -51,6 +55,9 @@ pub struct ScanArguments {
     limit: Option<u64>,
 }
 
+/// How long an interrupted reading may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
 /// Opens a checkpoint in a folder that it is fetched to, for as long as that lives.
 async fn open(checkpoint: &Reference, state: Option<&str>, context: &Context) -> Result<(CheckpointReader, TempDir)> {
     let repo = context.repo().await?;
@@ -81,15 +88,22 @@ fn check_state(reader: &CheckpointReader, name: &str) -> Result<()> {
 async fn read<T: Send + 'static>(
     (reader, folder): (CheckpointReader, TempDir),
     mut interrupt: Interrupt,
-    read: impl FnOnce(&CheckpointReader) -> Result<T> + Send + 'static,
+    read: impl FnOnce(&CheckpointReader, &AtomicBool) -> Result<T> + Send + 'static,
 ) -> Result<Option<T>> {
-    let reading = tokio::task::spawn_blocking(move || {
-        let read = read(&reader);
+    let stops = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stops);
+    let mut reading = tokio::task::spawn_blocking(move || {
+        let read = read(&reader, &stopped);
         reader.close().and(read)
     });
     let ended = tokio::select! {
-        ended = reading => Some(ended),
-        () = interrupt.wait() => None,
+        ended = &mut reading => Some(ended),
+        () = interrupt.wait() => {
+            // It ends the reading in the repo, unless it waits for whoever reads its output.
+            stops.store(true, Ordering::Relaxed);
+            tokio::time::timeout(STOP_LIMIT, reading).await.ok();
+            None
+        }
     };
     remove_folder(folder).await?;
     let bug = |cause| Error::new(ErrorKind::Bug, format!("a thread that reads has ended: {cause}"));
@@ -109,7 +123,7 @@ pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
         () = interrupt.wait() => return Ok(exit::INTERRUPTED),
     };
     let (key, state) = (arguments.key.clone(), arguments.state.clone());
-    let found = read(opened, interrupt, move |reader| {
+    let found = read(opened, interrupt, move |reader, _| {
         let mut found = 0;
         reader.entries_of(&key, |entry| {
             if state.is_none() || entry.state == state.as_deref() {
@@ -138,10 +152,10 @@ pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
         () = interrupt.wait() => return Ok(exit::INTERRUPTED),
     };
     let (state, group, limit) = (arguments.state.clone(), arguments.group, arguments.limit.unwrap_or(u64::MAX));
-    let read = read(opened, interrupt, move |reader| {
+    let read = read(opened, interrupt, move |reader, stops| {
         let mut left = limit;
         reader.entries(group, |entry| {
-            if left == 0 {
+            if left == 0 || stops.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             if state.is_some() && entry.state != state.as_deref() {

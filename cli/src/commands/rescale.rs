@@ -99,10 +99,15 @@ pub async fn run(arguments: &RescaleArguments, context: &Context) -> Result<u8> 
     let Asked::Plan(arguments) = &arguments.asked;
     let repo = context.repo().await?;
     let found = context.find(&repo, &arguments.checkpoint).await?;
-    let directory = arguments.dir.as_deref().map(Directory::take_used).transpose()?.flatten();
-    let pool = directory.as_ref().map(Directory::pool);
+    let pool = match arguments.dir.as_deref() {
+        Some(path) if !path.is_dir() => {
+            return Err(Error::at(ErrorKind::Missing, path, None, "there is no such directory"));
+        }
+        Some(path) => Directory::look(path)?,
+        None => None,
+    };
     let cuts = if arguments.by_bytes { Cuts::Bytes } else { Cuts::Groups };
-    let plan = plan_rescale(&repo, &found.job, Start::At(found.id()), arguments.workers, cuts, pool).await?;
+    let plan = plan_rescale(&repo, &found.job, Start::At(found.id()), arguments.workers, cuts, pool.as_ref()).await?;
     let RescalePlan { workers, shared_runs } =
         plan.ok_or_else(|| Error::new(ErrorKind::Missing, format!("{found} is gone")))?;
     let fetch_bytes = workers.iter().map(|worker| worker.fetch_bytes).sum();

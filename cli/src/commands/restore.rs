@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bedload::{Error, ErrorKind, KeyGroups, Repo, Result};
 use bedload_lsm::Store;
+use bedload_lsm::fs::{DiskFs, Fs};
 use bedload_snapshot::{Fetcher, RestoreOptions, Standby, Start, plan_restore, restore_lazily};
 use clap::Args;
 use serde::Serialize;
@@ -24,6 +25,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 /// Brings a checkpoint, or some of its key groups, into the directory of a worker. A worker that starts there fetches nothing of it.
 ///
+/// Working state that lies there is disposable, and is removed by --lazy, as by a worker that starts.
 /// What the directory holds already is not fetched again, and each run is compared with its digest. The directory must be on the disk that
 /// the worker will work on, and no worker may run there: exit code 11 when one does. Interrupted, it goes on where it was when it is run again.
 #[derive(Debug, Args)]
@@ -146,9 +148,8 @@ impl Wanted<'_> {
     }
 
     async fn plan(&self, arguments: &RestoreArguments) -> Result<Restored> {
-        let directory = Directory::take_used(&arguments.to)?;
-        let pool = directory.as_ref().map(Directory::pool);
-        let planned = plan_restore(self.repo, &self.found.job, self.start(), self.groups, pool).await?;
+        let pool = Directory::look(&arguments.to)?;
+        let planned = plan_restore(self.repo, &self.found.job, self.start(), self.groups, pool.as_ref()).await?;
         let planned = planned.ok_or_else(|| self.is_gone())?;
         Ok(Restored {
             is_dry_run: true,
@@ -179,6 +180,18 @@ impl Wanted<'_> {
         })
     }
 
+    /// Opens the working state as a worker does, which empties its folder first.
+    fn open_store(&self, directory: &Directory, restored: &bedload_snapshot::Restored) -> Result<Store> {
+        let state = directory.path().join("state");
+        DiskFs.create_dir(&state)?;
+        for file in DiskFs.read_dir(&state)? {
+            DiskFs.remove(&state.join(&file.name))?;
+        }
+        let mut store = Store::options().open(state)?;
+        restored.adopt(&mut store)?;
+        Ok(store)
+    }
+
     async fn open_lazily(&self, directory: &Directory) -> Result<Restored> {
         let began = Instant::now();
         let fetcher = Fetcher::start(FETCH_THREADS)?;
@@ -195,9 +208,13 @@ impl Wanted<'_> {
         let (repo, job) = (self.repo, &self.found.job);
         let restored = restore_lazily(repo, job, &options, directory.pool(), &fetcher, done).await?;
         let restored = restored.ok_or_else(|| self.is_gone())?;
-        // A worker empties the folder when it starts: it is opened here as a worker opens it, and left like that.
-        let mut store = Store::options().open(directory.path().join("state"))?;
-        restored.adopt(&mut store)?;
+        let store = match self.open_store(directory, &restored) {
+            Ok(store) => store,
+            Err(error) => {
+                fetcher.end();
+                return Err(error);
+            }
+        };
         let serving_after_us = micros(began);
         let progress = fetcher.progress();
         let percent = || match progress.total_bytes() {
@@ -219,8 +236,11 @@ impl Wanted<'_> {
             () = watch => unreachable!("it goes on until it is dropped"),
         };
         let fetched_bytes = restored.fetched_bytes + progress.fetched_parcel_bytes();
+        drop(store);
         fetcher.end();
         ended.map_err(|_| self.is_gone())??;
+        // Written down as a copy of the checkpoint, so that the next who starts here keeps it.
+        self.fetch(directory).await?;
         Ok(Restored {
             runs: restored.plan.runs.len(),
             fetched_runs: restored.plan.runs.len() - restored.local_runs,

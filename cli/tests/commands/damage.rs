@@ -51,6 +51,18 @@ fn a_missing_run_costs_the_checkpoints_that_have_it() {
     refused(&place, true);
 }
 
+/// It passed for one that is there: the checkpoints that could have been restored expired, and were deleted.
+#[test]
+fn a_run_that_was_cut_stops_a_collection() {
+    let place = Place::with_job_on_disk(2);
+    write(&files(&place, "runs").remove(0), "");
+    write(&files(&place, "runs").pop().unwrap(), "");
+    let ran = place.run(&["verify"]).expect(3);
+    assert!(ran.out.contains("0 bytes, expected"), "{}", ran.out);
+    refused(&place, true);
+    assert_eq!(place.run(&["ls", "board", "--json"]).expect(0).json()["checkpoints"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn a_flipped_bit_is_found_where_everything_is_read() {
     let place = Place::with_job_on_disk(1);

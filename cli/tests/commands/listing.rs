@@ -140,6 +140,25 @@ fn files_are_told_with_what_they_are_there_for() {
 }
 
 #[test]
+fn what_does_not_exist_is_exit_code_10() {
+    let place = Place::with_job(1);
+    let ran = place.run(&["ls", "bord"]).expect(10);
+    assert!(ran.err.contains("there is no job bord in"), "{}", ran.err);
+    let parcel = "jobs/board/runs/0123456789abcdef-00000001-01234567.parcel";
+    let ran = place.run(&["why", parcel]).expect(10);
+    assert!(ran.err.contains("there is no such object, and nothing needs it"), "{}", ran.err);
+}
+
+#[test]
+fn credentials_in_an_address_are_not_shown() {
+    let place = Place::on_disk();
+    for asked in [&["config", "show"][..], &["config", "show", "--json"], &["ls"], &["doctor", "."]] {
+        let ran = run(place.folder.path(), &[&["--repo", "s3://AKIAKEY:SECRETPW@bucket/x"], asked].concat());
+        assert!(!ran.out.contains("SECRETPW") && !ran.err.contains("SECRETPW"), "{asked:?}: {}{}", ran.out, ran.err);
+    }
+}
+
+#[test]
 fn what_two_checkpoints_share_is_told() {
     let place = Place::with_job(3);
     let ran = place.run(&["diff", "board@latest", "board@1-3"]).expect(0);

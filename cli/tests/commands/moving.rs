@@ -56,6 +56,10 @@ fn a_lazy_restore_serves_and_ends_complete() {
     let answer = place.run(&["restore", "board@latest", "--to", &target, "--lazy", "--json"]).expect(0).json();
     assert!(answer["lazily"]["serving_after_us"].as_u64() <= answer["took_us"].as_u64(), "{answer}");
     assert!(answer["fetched_bytes"].as_u64() > Some(1000), "{answer}");
+    // What it has left there was in the way of the next one.
+    let again = place.run(&["restore", "board@latest", "--to", &target, "--lazy", "--json"]).expect(0).json();
+    assert_eq!(again["fetched_runs"], 0, "{again}");
+    assert_eq!(place.run(&["leases", "board", "--json"]).expect(0).json()["leases"], serde_json::json!([]));
     assert_eq!(count_flights(&place, "taken"), (3 * i64::from(PLANES), 0));
 }
 

@@ -33,6 +33,11 @@ pub(super) struct Address {
     options: Vec<(String, String)>,
 }
 
+/// An address of a repo as it may be shown to people: what is not understood may hold credentials, and is not quoted.
+pub fn shown_address(address: &str) -> String {
+    Address::understand(address).map_or_else(|_| "(not understood, so not shown)".to_owned(), |address| address.text)
+}
+
 impl Address {
     /// # Errors
     /// `Fix` for what is no address of a repo, or may hold credentials.

@@ -25,6 +25,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+pub use self::address::shown_address;
 pub use self::ambient::{Ambient, SystemAmbient};
 pub use self::open::RepoOptions;
 pub use self::trial::{Trial, TrialStep, TriedStep};

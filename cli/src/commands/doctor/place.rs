@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bedload::{Error, ErrorKind, JobName, Patience, Repo, Result, WorkerName, WorkerProbe, write_probe};
 use bedload_lsm::fs::{DiskFs, Fs, FsKind};
-use bedload_snapshot::{ProbeId, TrialStep, TriedStep, forget_probe, has_probe, read_probes};
+use bedload_snapshot::{ProbeId, TrialStep, TriedStep, forget_probe, has_probe, read_probes, shown_address};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ pub async fn examine(
     let patience = Patience { tries: 2, request_limit, ..Patience::default() };
     let reached_by = reached_by(address, findings);
     let mut place = Place {
-        repo: address.to_owned(),
+        repo: shown_address(address),
         is_repo: None,
         requests: Vec::new(),
         clock_ahead_ms: None,
