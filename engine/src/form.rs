@@ -228,7 +228,7 @@ mod tests {
             assert_eq!(form.hash(hash, &bytes).ok(), hash.hash(value, &bytes).ok(), "{}", T::name());
         }
         if !bytes.is_empty() {
-            assert_eq!(form.show(&bytes[1..]), None, "{} cut short", T::name());
+            assert_eq!(form.show(&bytes[..bytes.len() - 1]), None, "{} cut short", T::name());
         }
     }
 

@@ -75,7 +75,7 @@ async fn a_state_that_was_written_offline_is_read_offline() {
         [
             ["\"seats\"", "\"N42\"", "null", &item("2a")].map(str::to_owned),
             ["\"stops\"", "\"N42\"", "\"EWR\"", &item("07")].map(str::to_owned),
-            ["\"delays\"", "\"N42\"", "null", &format!("[{}]", item("2a"))].map(str::to_owned),
+            ["\"delays\"", "\"N42\"", "null", &format!("[{}]", item("05"))].map(str::to_owned),
         ]
     );
     let mut first = None;

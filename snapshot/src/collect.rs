@@ -37,14 +37,11 @@ use crate::lease::HeldLease;
 use crate::manifest::{Boundary, ClaimRef, Completion, Deletions, Lease, LiveCompletion};
 use crate::names::{Attempt, CheckpointId, Folder, JobName, LeaseId, ObjectName, ParcelName, WorkerName};
 use crate::pins::pins;
-use crate::repo::{Listed, Meta, Repo};
+use crate::repo::{Listed, Meta, ROUNDING_MS, Repo};
 use crate::seeded::{Bug, is_seeded};
 
 /// How long slots stay behind a boundary, and boundaries behind a later one.
 const STALE_MS: u64 = 7 * 24 * 3600 * 1000;
-
-/// How much a store's times may be off, being whole seconds.
-pub(crate) const ROUNDING_MS: u64 = 60 * 1000;
 
 /// How long what an opening tries a store out with stays at least, whatever the grace time: deleted in between, it would be created
 /// twice, and the store refused.

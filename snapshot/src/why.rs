@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::chain::Chain;
-use crate::collect::ROUNDING_MS;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{find_claim, read_claim};
 use crate::manifest::{Claim, ClaimRef, Completion, Lease};
 use crate::names::{CheckpointId, Folder, JobName, LeaseId, ObjectName, PinName};
 use crate::pins::pins;
-use crate::repo::{Listed, Repo};
+use crate::repo::{Listed, ROUNDING_MS, Repo};
 
 /// Why an object is there.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -35,6 +35,9 @@ use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, read, write};
 use crate::names::ObjectName;
 use crate::seeded::{Bug, is_seeded};
 
+/// How much a store's times may be off, being whole seconds.
+pub(crate) const ROUNDING_MS: u64 = 60 * 1000;
+
 /// How often a request is made, and for how long.
 #[derive(Clone, Debug)]
 pub struct Patience {
