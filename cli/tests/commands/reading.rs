@@ -58,6 +58,7 @@ fn entries_are_scanned_up_to_a_limit_by_state_and_by_group() {
 fn an_interrupted_scan_removes_what_it_has_fetched() {
     let place = Place::with_job(2);
     let mut scan = std::process::Command::new(env!("CARGO_BIN_EXE_bedload"));
+    scan.env_remove("BEDLOAD_TEST_REPO");
     scan.args(["--repo", &place.address, "scan", "board"]).env("TMPDIR", place.folder.path()).stdout(Stdio::piped());
     let mut child = scan.spawn().unwrap();
     let mut said = std::io::BufReader::new(child.stdout.take().unwrap());
