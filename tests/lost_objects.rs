@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bedload_snapshot::testing::{FaultStore, Operation};
 use bedload_snapshot::{
-    Chain, Claim, Cost, ErrorKind, KeyGroups, ObjectName, ParcelName, VerifyLevel, claims, verify, verify_job,
+    Chain, CheckpointId, Claim, Cost, Error, ErrorKind, KeyGroups, ObjectName, ParcelName, VerifyLevel, claims, verify,
+    verify_job,
 };
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tests::{SmallJob, at_once};
 
 /// Asserts that an error tells of all `parts`, and not of what is seen from where, or of leases.
-fn check_text(error: &bedload_snapshot::Error, parts: &[&str]) {
+fn check_text(error: &Error, parts: &[&str]) {
     let text = error.to_string();
     assert_eq!(error.kind(), ErrorKind::Damaged, "{text}");
     assert!(parts.iter().all(|part| text.contains(part)), "expected {parts:?}: {text}");
@@ -52,39 +53,35 @@ fn a_missing_parcel_is_told_with_its_checkpoint() {
     }
 }
 
-/// A collection went on beside the loss of a run that checkpoints need, and could have deleted what would have helped.
-#[test]
-fn nothing_is_collected_where_a_parcel_is_missing_that_a_checkpoint_needs() {
+/// Breaks a parcel of the newest checkpoint where the one before has expired; gives why a collection stops, the parcel, and the checkpoint.
+fn check_collection_stops(break_it: impl FnOnce(&SmallJob, &str)) -> (Error, String, CheckpointId) {
     let mut job = SmallJob::new();
     let first = job.checkpoint(b"on time");
     let second = job.checkpoint(b"late");
     job.expire(first);
     job.objects.pass_ms(48 * 3600 * 1000);
-    let claims = job.runtime.block_on(claims(&job.repo, &job.name, second)).unwrap();
+    let claims = job.runtime.block_on(claims(&job.repo, &job.name, second)).expect("nothing fails");
     let parcel = ObjectName::Parcel(job.name.clone(), claims[0].runs[0].parcel).to_string();
-    job.delete(&parcel);
+    break_it(&job, &parcel);
     let before = job.objects.paths();
-    let error = job.collect().unwrap_err();
-    check_text(&error, &[&parcel, &format!("checkpoint {second}")]);
+    let error = job.collect().expect_err("it needs the parcel");
     assert_eq!(job.objects.paths(), before);
+    (error, parcel, second)
+}
+
+/// A collection went on beside the loss of a run that checkpoints need, and could have deleted what would have helped.
+#[test]
+fn nothing_is_collected_where_a_parcel_is_missing_that_a_checkpoint_needs() {
+    let (error, parcel, checkpoint) = check_collection_stops(|job, parcel| job.delete(parcel));
+    check_text(&error, &[&parcel, &format!("checkpoint {checkpoint}")]);
 }
 
 /// A parcel that was cut passed for one that is there, and what could have been restored in its place expired and was deleted.
 #[test]
 fn nothing_is_collected_where_a_parcel_is_cut_that_a_checkpoint_needs() {
-    let mut job = SmallJob::new();
-    let first = job.checkpoint(b"on time");
-    let second = job.checkpoint(b"late");
-    job.expire(first);
-    job.objects.pass_ms(48 * 3600 * 1000);
-    let claims = job.runtime.block_on(claims(&job.repo, &job.name, second)).unwrap();
-    let parcel = ObjectName::Parcel(job.name.clone(), claims[0].runs[0].parcel).to_string();
-    job.put(&parcel, Vec::new());
-    let before = job.objects.paths();
-    let error = job.collect().unwrap_err();
+    let (error, parcel, _) = check_collection_stops(|job, parcel| job.put(parcel, Vec::new()));
     assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
-    assert!(error.to_string().contains("0 bytes, expected "), "{error}");
-    assert_eq!(job.objects.paths(), before);
+    assert!(error.to_string().contains("0 bytes, expected ") && error.to_string().contains(&parcel), "{error}");
 }
 
 /// A verification that took longer than a checkpoint lived told the objects of that as missing.

@@ -106,7 +106,7 @@ impl RepoOptions {
     /// The place at `address` as it is: it is looked at by no request, and not made a repo. For who [tries it out](Repo::try_out).
     ///
     /// # Errors
-    /// `Fix` for an address that is not understood, and for a directory that is not there.
+    /// `Fix` for an address that is not understood; `Missing` for a directory that is not there.
     pub fn open_as_it_is(self, address: &str) -> Result<Repo> {
         let options = self.read_only();
         Ok(Opened::new(Address::understand(address)?, &options)?.into_repo(options))
