@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bedload::Result;
+use bedload::{Error, ErrorKind, Result};
 use bedload_lsm::fs::{DiskFs, Fs, FsLock};
 use bedload_snapshot::LocalPool;
 
@@ -48,6 +48,24 @@ impl Directory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Empties the folder of working state, as a worker does that starts; gives where it is.
+    ///
+    /// # Errors
+    /// `Fix` when it holds something and no lock of a store, its first file: it is somebody else's. Those of the file system.
+    pub fn empty_state(&self) -> Result<PathBuf> {
+        let state = self.path.join("state");
+        DiskFs.create_dir(&state)?;
+        let files = DiskFs.read_dir(&state)?;
+        if !files.is_empty() && files.iter().all(|file| file.name != "LOCK") {
+            let message = "a worker's state would be kept here, and no worker has left what is in it: give a directory of its own";
+            return Err(Error::at(ErrorKind::Fix, state, None, message));
+        }
+        for file in files {
+            DiskFs.remove(&state.join(&file.name))?;
+        }
+        Ok(state)
     }
 
     /// The runs and copies of checkpoints in it.

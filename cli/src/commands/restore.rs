@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bedload::{Error, ErrorKind, KeyGroups, Repo, Result};
 use bedload_lsm::Store;
-use bedload_lsm::fs::{DiskFs, Fs};
 use bedload_snapshot::{Fetcher, RestoreOptions, Standby, Start, plan_restore, restore_lazily};
 use clap::Args;
 use serde::Serialize;
@@ -182,12 +181,7 @@ impl Wanted<'_> {
 
     /// Opens the working state as a worker does, which empties its folder first.
     fn open_store(&self, directory: &Directory, restored: &bedload_snapshot::Restored) -> Result<Store> {
-        let state = directory.path().join("state");
-        DiskFs.create_dir(&state)?;
-        for file in DiskFs.read_dir(&state)? {
-            DiskFs.remove(&state.join(&file.name))?;
-        }
-        let mut store = Store::options().open(state)?;
+        let mut store = Store::options().open(directory.empty_state()?)?;
         restored.adopt(&mut store)?;
         Ok(store)
     }

@@ -3,7 +3,7 @@
 use bedload::{Engine, Start};
 use expect_test::expect;
 
-use crate::support::{FLIGHTS, PLANES, Place, masked, run};
+use crate::support::{FLIGHTS, PLANES, Place, masked, run, write};
 
 /// The flights of all planes, counted by an engine that starts in this directory; and how many bytes it fetched.
 fn count_flights(place: &Place, directory: &str) -> (i64, u64) {
@@ -61,6 +61,23 @@ fn a_lazy_restore_serves_and_ends_complete() {
     assert_eq!(again["fetched_runs"], 0, "{again}");
     assert_eq!(place.run(&["leases", "board", "--json"]).expect(0).json()["leases"], serde_json::json!([]));
     assert_eq!(count_flights(&place, "taken"), (3 * i64::from(PLANES), 0));
+}
+
+/// A directory that was named by mistake would have been emptied of what somebody else keeps in its `state`.
+#[test]
+fn a_lazy_restore_removes_nothing_that_no_worker_has_left() {
+    let place = Place::with_job(1);
+    std::fs::create_dir_all(place.path("home/state")).unwrap();
+    let notes = place.path("home/state/notes.txt");
+    write(&notes, "mine");
+    let target = place.path("home").display().to_string();
+    // Nor does it take what the first try has left for a worker's.
+    for _ in 0..2 {
+        let ran = place.run(&["restore", "board", "--to", &target, "--lazy"]).expect(2);
+        assert!(ran.err.contains("give a directory of its own"), "{}", ran.err);
+        assert!(notes.exists());
+    }
+    assert_eq!(place.run(&["leases", "board", "--json"]).expect(0).json()["leases"], serde_json::json!([]));
 }
 
 #[test]
