@@ -227,7 +227,7 @@ fn count(
 mod tests {
     use super::*;
     use crate::fs::DiskFs;
-    use crate::store::Store;
+    use crate::store::{Env, Store};
 
     fn names(directory: &Path) -> Vec<(String, u64)> {
         DiskFs.read_dir(directory).unwrap().into_iter().map(|file| (file.name, file.bytes)).collect()
@@ -236,7 +236,9 @@ mod tests {
     #[test]
     fn it_counts_what_the_store_counts_and_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = Store::options().open(directory.path()).unwrap();
+        // No thread merges between the look and the count.
+        let env = Env::builder().threads(0).build().unwrap();
+        let mut store = Store::options().env(&env).open(directory.path()).unwrap();
         for seal in 0..3u64 {
             for key in 0..1000u64 {
                 store.put(&(key * (seal + 1)).to_be_bytes(), &[7; 40]).unwrap();
