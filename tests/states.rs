@@ -1,5 +1,9 @@
-//! Typed states and timers on disk and in memory, against plain collections.
+//! Typed states and timers on disk and in memory, against plain collections; and where they may lie.
 
+use std::sync::Arc;
+
+use bedload::{Engine, ErrorKind, Start};
+use bedload_lsm::fs::{FsKind, MemoryFs};
 use tests::states::{StatesOptions, StatesTally, run_states};
 
 fn run_seeds(seeds: std::ops::Range<u64>, options: StatesOptions) -> StatesTally {
@@ -33,4 +37,17 @@ fn states_are_what_plain_collections_say() {
 fn checkpoints_that_fail_cost_no_state() {
     let sum = run_seeds(100..120, StatesOptions { steps: 60, fault_one_in: 30 });
     assert!(sum.checkpoints > 10 && sum.failed > 10, "{sum:?}");
+}
+
+#[test]
+fn a_directory_on_the_network_is_refused_unless_allowed() {
+    let fs = MemoryFs::new();
+    fs.set_kind(FsKind::Remote("NFS".to_owned()));
+    let builder = || Engine::builder("/worker").fs(Arc::new(fs.clone())).start(Start::Empty);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(builder().open()).err().expect("the directory is remote");
+    assert_eq!(error.kind(), ErrorKind::Fix);
+    let message = error.to_string();
+    assert!(message.contains("NFS") && message.contains("allow_remote_directory"), "{message}");
+    runtime.block_on(builder().allow_remote_directory().open()).unwrap().close().unwrap();
 }

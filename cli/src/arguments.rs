@@ -1,6 +1,5 @@
 //! The arguments of the command, and its exit code.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use bedload::Result;
@@ -15,7 +14,7 @@ use crate::demo::{Demo, demo};
 use crate::interrupt::Interrupt;
 use crate::settings::Flags;
 use crate::text::plain;
-use crate::{exit, worker};
+use crate::{exit, interrupt, streams, worker};
 
 /// State of stream operators, checkpointed to an object store: see it work, and look after it.
 #[derive(Debug, Parser)]
@@ -130,7 +129,7 @@ pub fn main() -> ExitCode {
                     ended = look_after(asked, &arguments.flags) => ended,
                     () = interrupt.wait() => {
                         if has_lease {
-                            eprintln!("bedload: interrupted; `bedload leases JOB` shows the lease that may be left, and --void ends it");
+                            interrupt::tell_of_lease();
                         }
                         Ok(exit::INTERRUPTED)
                     }
@@ -143,7 +142,7 @@ pub fn main() -> ExitCode {
     match ended {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let end = if std::io::stderr().is_terminal() { CLEAR } else { "" };
+            let end = if streams::has_progress() { CLEAR } else { "" };
             eprintln!("{end}bedload: {}", plain(&error.to_string()));
             if let Some(next) = exit::next_step(&error) {
                 eprintln!("  {next}");

@@ -1,14 +1,12 @@
 //! What every command is given: settings, the repo that they name, and where its answer goes.
 
-use std::io::IsTerminal;
-
 use bedload::{Error, ErrorKind, JobName, Patience, Repo, RepoOptions, Result};
 use bedload_snapshot::jobs;
 use serde::Serialize;
 
 use crate::reference::{Found, Reference};
 use crate::settings::{Flags, Settings};
-use crate::stdout;
+use crate::streams;
 use crate::text::plain;
 
 /// Goes to the start of a terminal's line, and clears it.
@@ -48,12 +46,12 @@ impl Context {
             true => serde_json::to_string_pretty(answer).expect("an answer is plain data") + "\n",
             false => plain(&answer.text()),
         };
-        stdout::print(&text).map(|_| ())
+        streams::print(&text).map(|_| ())
     }
 
     /// Says how far something is, on standard error, in the place of what it said before; nothing where nobody looks.
     pub fn progress(&self, line: &str) {
-        if std::io::stderr().is_terminal() {
+        if streams::has_progress() {
             eprint!("{CLEAR}{line}");
         }
     }

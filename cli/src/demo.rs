@@ -17,7 +17,7 @@ use crate::protocol::Input;
 use crate::report::Report;
 use crate::screen::Screen;
 use crate::text::{number, size};
-use crate::{exit, lines, stdout};
+use crate::{exit, lines, streams};
 
 /// What was asked for.
 pub struct Demo {
@@ -82,7 +82,7 @@ pub async fn demo(asked: &Demo) -> Result<u8> {
     screen.print(&report.text(input.noun(), input.sums()));
     screen.print(&end(&report, asked.repo.is_some()));
     if asked.is_json {
-        stdout::print(&(serde_json::to_string_pretty(&report).expect("a report is plain data") + "\n"))?;
+        streams::print(&(serde_json::to_string_pretty(&report).expect("a report is plain data") + "\n"))?;
     }
     Ok(if report.equal { exit::DONE } else { exit::FAILED })
 }

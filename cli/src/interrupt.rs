@@ -28,3 +28,8 @@ impl Interrupt {
         }
     }
 }
+
+/// Says what whoever was interrupted while it read a checkpoint may have left in the repo.
+pub fn tell_of_lease() {
+    eprintln!("bedload: interrupted; `bedload leases JOB` shows the lease that may be left, and --void ends it");
+}

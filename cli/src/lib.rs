@@ -25,7 +25,7 @@ mod files;
 mod flights;
 mod interrupt;
 mod settings;
-mod stdout;
+mod streams;
 mod text;
 mod totals;
 

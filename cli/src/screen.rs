@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use crate::{stdout, text};
+use crate::{streams, text};
 
 const BAR: usize = 24;
 /// How often the line is drawn.
@@ -24,7 +24,7 @@ impl Screen {
     pub fn new(is_json: bool) -> Screen {
         let has_color =
             std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        let has_bar = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let has_bar = streams::has_progress();
         Screen { shows_events: !is_json, has_bar, has_color, is_drawn: false, drawn_at: None }
     }
 
@@ -33,7 +33,7 @@ impl Screen {
         self.clear();
         if self.shows_events {
             // It goes on to its end, and puts away what it has, when nobody reads.
-            stdout::print(&format!("{}\n", text.trim_end())).ok();
+            streams::print(&format!("{}\n", text.trim_end())).ok();
         }
     }
 

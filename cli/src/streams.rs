@@ -1,6 +1,6 @@
-//! Standard output, which somebody may have closed: `bedload ls | head -1` is no failure.
+//! Standard output, which somebody may have closed: `bedload ls | head -1` is no failure. And standard error, where somebody may look.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use bedload::{Error, Result};
 
@@ -15,4 +15,9 @@ pub fn print(text: &str) -> Result<bool> {
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(cause) => Err(Error::io("write to", "standard output", cause)),
     }
+}
+
+/// Whether standard error is a terminal that can draw a line again.
+pub fn has_progress() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }

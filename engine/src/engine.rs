@@ -57,6 +57,7 @@ pub struct Builder {
     ship: ShipOptions,
     fs: Option<Arc<dyn Fs>>,
     env: Option<Env>,
+    allows_remote: bool,
 }
 
 /// The states of a worker: some of the key groups of a job.
@@ -105,6 +106,7 @@ impl Engine {
             ship: ShipOptions::default(),
             fs: None,
             env: None,
+            allows_remote: false,
         }
     }
 }
@@ -189,6 +191,13 @@ impl Builder {
         self
     }
 
+    /// Accepts a directory on a network or FUSE file system, which is refused otherwise: as
+    /// [`StoreOptions::allow_remote_directory`](bedload_lsm::StoreOptions::allow_remote_directory).
+    pub fn allow_remote_directory(mut self) -> Builder {
+        self.allows_remote = true;
+        self
+    }
+
     /// Opens it.
     ///
     /// What a former process left in the directory is no state to go on from: it is removed, but for the copy of the last confirmed
@@ -246,7 +255,11 @@ impl Builder {
             None => Env::builder().memory(self.memory).fs(Arc::clone(&fs)).build()?,
         };
         let rules = StateRules::default();
-        let store = Store::options().env(&env).shape(StateShape).rules(rules.clone()).open(&state)?;
+        let mut options = Store::options().env(&env).shape(StateShape).rules(rules.clone());
+        if self.allows_remote {
+            options = options.allow_remote_directory();
+        }
+        let store = options.open(&state)?;
         let (job, name) = (self.repo.as_ref().map_or("", |(_, job)| job), self.worker_name());
         let mut engine = Engine {
             core: Core::new(Backend::Lsm(Box::new(store)), groups, self.max_groups, self.hash),

@@ -4,7 +4,7 @@ use bedload::Result;
 use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use crate::{exit, stdout};
+use crate::{exit, streams};
 
 /// Prints what lets a shell complete commands and options.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub struct CompletionsArguments {
 pub fn run(arguments: &CompletionsArguments, command: &Command) -> Result<u8> {
     let mut script = Vec::new();
     generate(arguments.shell, &mut visible(command), command.get_name(), &mut script);
-    stdout::print(&String::from_utf8_lossy(&script))?;
+    streams::print(&String::from_utf8_lossy(&script))?;
     Ok(exit::DONE)
 }
 

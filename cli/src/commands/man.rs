@@ -9,7 +9,7 @@ use clap_mangen::Man;
 
 use super::completions::visible;
 use crate::files::write_whole;
-use crate::{exit, stdout};
+use crate::{exit, streams};
 
 /// Prints the manual page, or writes one for each command.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub fn run(arguments: &ManArguments, command: &Command) -> Result<u8> {
     program.build();
     match &arguments.to {
         None => {
-            stdout::print(&String::from_utf8_lossy(&page(&Man::new(program).source(source()))))?;
+            streams::print(&String::from_utf8_lossy(&page(&Man::new(program).source(source()))))?;
         }
         Some(folder) => {
             DiskFs.create_dir(folder)?;

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use crate::context::Context;
 use crate::files::remove_folder;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Interrupt, tell_of_lease};
 use crate::reference::Reference;
-use crate::{exit, stdout};
+use crate::{exit, streams};
 
 /// Shows what stands under a key in a checkpoint: each state's value, one JSON object a line.
 ///
@@ -112,7 +112,7 @@ async fn read<T: Send + 'static>(
 
 /// Prints one entry; `false` when nobody reads any more.
 fn print_line(value: &Value) -> Result<bool> {
-    stdout::print(&format!("{value}\n"))
+    streams::print(&format!("{value}\n"))
 }
 
 /// Runs `bedload get`; gives the exit code.
@@ -120,7 +120,10 @@ pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
     let mut interrupt = Interrupt::listen()?;
     let opened = tokio::select! {
         opened = open(&arguments.checkpoint, arguments.state.as_deref(), context) => opened?,
-        () = interrupt.wait() => return Ok(exit::INTERRUPTED),
+        () = interrupt.wait() => {
+            tell_of_lease();
+            return Ok(exit::INTERRUPTED);
+        }
     };
     let (key, state) = (arguments.key.clone(), arguments.state.clone());
     let found = read(opened, interrupt, move |reader, _| {
@@ -149,7 +152,10 @@ pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
     let mut interrupt = Interrupt::listen()?;
     let opened = tokio::select! {
         opened = open(&arguments.checkpoint, arguments.state.as_deref(), context) => opened?,
-        () = interrupt.wait() => return Ok(exit::INTERRUPTED),
+        () = interrupt.wait() => {
+            tell_of_lease();
+            return Ok(exit::INTERRUPTED);
+        }
     };
     let (state, group, limit) = (arguments.state.clone(), arguments.group, arguments.limit.unwrap_or(u64::MAX));
     let read = read(opened, interrupt, move |reader, stops| {

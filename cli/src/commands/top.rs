@@ -12,7 +12,7 @@ use crate::disk::{Directory, LockState};
 use crate::interrupt::Interrupt;
 use crate::text::{ago, number, rfc3339, size, span, table};
 use crate::watch::{DirectorySeen, JobSeen, Look, Newest, Watched, Watcher};
-use crate::{exit, stdout};
+use crate::{exit, streams};
 
 /// How wide a frame is at most.
 const COLUMNS: usize = 100;
@@ -91,7 +91,7 @@ pub async fn run(arguments: &TopArguments, context: &Context) -> Result<u8> {
             Some(screen) => screen.draw(&look, arguments.every),
             None => {
                 let gap = if is_first || context.is_json() { "" } else { "\n" };
-                stdout::print(&format!("{gap}{}", plain(&look, context)))
+                streams::print(&format!("{gap}{}", plain(&look, context)))
             }
         };
         // Nobody reads any more: `bedload top | head`.
@@ -117,7 +117,7 @@ struct Screen {
 impl Screen {
     fn begin() -> Screen {
         // The other screen, without a cursor. What can not be written shows at the first frame.
-        stdout::print("\x1b[?1049h\x1b[?25l").ok();
+        streams::print("\x1b[?1049h\x1b[?25l").ok();
         Screen { has_color: std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()) }
     }
 
@@ -138,13 +138,13 @@ impl Screen {
         }
         // Not a line more than there are rows, or all would move up.
         let text = format!("{}\x1b[J", text.trim_end_matches("\r\n"));
-        stdout::print(&text)
+        streams::print(&text)
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        stdout::print("\x1b[?25h\x1b[?1049l").ok();
+        streams::print("\x1b[?25h\x1b[?1049l").ok();
     }
 }
 

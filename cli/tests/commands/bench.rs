@@ -8,8 +8,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
-use crate::doctor::names;
-use crate::support::{Place, run};
+use crate::support::{Place, names, run};
 
 fn is_positive(value: &Value) -> bool {
     value.as_f64().is_some_and(|value| value > 0.0)
@@ -60,15 +59,16 @@ fn people_read_what_was_measured() {
 #[test]
 fn a_named_repo_is_left_as_it_was() {
     let place = Place::with_job(1);
-    let before = (names(&place.path("repo")), names(&place.path("repo/jobs")));
+    let before = (place.repo_names(""), place.repo_names("jobs"));
     let answer = place.run(&["bench", "--keys", "2000", "--seconds", "1", "--json"]).expect(0).json();
     assert_eq!((&answer["equal"], &answer["repo_is_temporary"]), (&true.into(), &false.into()));
     assert!(answer["job"].as_str().unwrap().starts_with("bench-"), "{answer:#}");
     assert_eq!(answer["left"], serde_json::json!([]));
-    assert_eq!((names(&place.path("repo")), names(&place.path("repo/jobs"))), before);
+    assert_eq!((place.repo_names(""), place.repo_names("jobs")), before);
+    assert_eq!(place.run(&["ls", "--json"]).expect(0).json()["jobs"].as_array().map(Vec::len), Some(1));
     assert_eq!(place.run(&["ls", "board", "--json"]).expect(0).json()["checkpoints"].as_array().unwrap().len(), 1);
 
-    let place = Place::empty();
+    let place = Place::on_disk();
     let text = place.run(&["bench", "--keys", "500", "--seconds", "1"]).expect(0).out;
     assert!(text.contains("bedload.json, which makes a repo of the place"), "{text}");
     assert_eq!(

@@ -74,6 +74,11 @@ impl Place {
         place
     }
 
+    /// What the repo's folder has; nothing to be seen of one that is no folder.
+    pub fn repo_names(&self, below: &str) -> Vec<String> {
+        if self.address.starts_with("file://") { names(&self.path("repo").join(below)) } else { Vec::new() }
+    }
+
     /// As [`Place::run_job`].
     pub fn run_job_now(&self, job: &str, checkpoints: u32) {
         let runtime = tokio::runtime::Runtime::new().expect("threads");
@@ -257,4 +262,13 @@ fn masked_word(word: &str) -> String {
         masked.push_str(&part[name.len()..]);
     }
     masked
+}
+
+/// What is in a folder, by name.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).expect("it is there");
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
 }

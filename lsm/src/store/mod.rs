@@ -533,7 +533,7 @@ fn check_directories(fs: &dyn Fs, directories: &[PathBuf], allow_remote: bool) -
             FsKind::Remote(name) => {
                 let message = format!(
                     "is on {name}; working state belongs on a local disk (checkpoints are what every worker shares): \
-                     choose a local directory, or allow it with StoreOptions::allow_remote_directory"
+                     choose a local directory, or allow it with allow_remote_directory"
                 );
                 return Err(Error::at(ErrorKind::Fix, directory, None, message));
             }
