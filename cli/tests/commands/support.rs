@@ -207,7 +207,12 @@ pub fn write(path: &Path, bytes: impl AsRef<[u8]>) {
 /// `text` with what differs from run to run named instead: moments, sizes, times, long hexadecimal names, the folder. Several blanks
 /// within a line become one.
 pub fn masked(text: &str, place: &Place) -> String {
-    let text = text.replace(&place.address, "REPO").replace(&place.folder.path().display().to_string(), "FOLDER");
+    // The options of an address are not shown.
+    let shown = place.address.split_once('?').map_or(&*place.address, |(shown, _)| shown);
+    let text = text
+        .replace(&place.address, "REPO")
+        .replace(shown, "REPO")
+        .replace(&place.folder.path().display().to_string(), "FOLDER");
     let mut masked = String::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
