@@ -202,6 +202,28 @@ fn whoever_gives_up_early_ends_the_lease() -> Result<(), Error> {
     Ok(())
 }
 
+/// What was given up while the background ended the lease, at its end, took that down with it, and the lease stayed.
+#[test]
+fn whoever_gives_up_at_the_end_ends_the_lease() -> Result<(), Error> {
+    let scene = Scene::new()?;
+    let (tell, asked) = channel();
+    let mut is_first = true;
+    scene.objects.choose(move |request| {
+        let ends = request.operation == Operation::Delete && request.path.contains("/leases/");
+        (ends && std::mem::take(&mut is_first)).then(|| {
+            tell.send(()).expect("the test waits");
+            ObjectFault::Hang
+        })
+    });
+    let fetcher = Fetcher::start(1)?;
+    let (restored, _ended) = scene.restore_lazily(&scene.pool("local")?, &fetcher)?;
+    asked.recv().unwrap();
+    drop(restored);
+    fetcher.end();
+    assert!(!scene.objects.paths().iter().any(|path| path.contains("/leases/")));
+    Ok(())
+}
+
 /// The background had given up, so that the files never became complete, and the lease stayed.
 #[test]
 fn what_readers_have_brought_as_a_whole_is_settled() -> Result<(), Error> {

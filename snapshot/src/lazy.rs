@@ -253,10 +253,10 @@ pub(crate) struct LeaseInUse {
 }
 
 impl LeaseInUse {
-    /// Ends it.
+    /// Ends it. A fetcher that is given up meanwhile ends it once more: this may never come to its end then.
     pub async fn end(self) {
-        lock(&self.leases).retain(|lease| lease.id != self.lease.id);
         self.lease.end().await.ok();
+        lock(&self.leases).retain(|lease| lease.id != self.lease.id);
     }
 }
 
