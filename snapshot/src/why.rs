@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use object_store::path::Path;
+
 use crate::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetch::{find_claim, read_claim};
@@ -59,18 +61,25 @@ pub struct StoredObject {
 /// Reads the chain, leases and pins of its job, and claims.
 ///
 /// # Errors
-/// Those of the requests, and whatever a manifest that cannot be read gives; `Missing` when there is no such object and nothing reaches it.
+/// Those of the requests, and whatever a manifest that cannot be read gives; `Missing` when there is no such object and nothing reaches it,
+/// whatever it is named.
 pub async fn why(repo: &Repo, path: &str) -> Result<Why> {
-    let Some(name) = ObjectName::parse(path) else { return Ok(Why::Unknown) };
+    let missing = |what| Error::at(ErrorKind::Missing, format!("{repo}/{path}"), None, what);
+    let Some(name) = ObjectName::parse(path) else {
+        // Of what is not there nothing is said: somebody may have meant something else, that is needed.
+        let is_there = match Path::parse(path) {
+            Ok(below) if below.parts_count() > 0 => repo.has(&below).await?,
+            _ => false,
+        };
+        return if is_there { Ok(Why::Unknown) } else { Err(missing("there is no such object")) };
+    };
     let meta = repo.head(&name).await?;
     let why = match job_of(&name) {
         None => without_reading(&name),
         Some(job) => Reach::read(repo, job).await?.why(&name, meta.as_ref().map_or(0, |meta| meta.modified_ms))?,
     };
     match meta {
-        None if !matches!(why, Why::Reached(_)) => {
-            Err(Error::at(ErrorKind::Missing, repo.place(&name), None, "there is no such object, and nothing needs it"))
-        }
+        None if !matches!(why, Why::Reached(_)) => Err(missing("there is no such object, and nothing needs it")),
         _ => Ok(why),
     }
 }

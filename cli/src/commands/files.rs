@@ -41,7 +41,7 @@ enum Only {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  bedload why jobs/late-board/runs/4f0c…-1.parcel")]
 pub struct WhyArguments {
-    /// The object: its path below the repo, or its whole address.
+    /// The object: its path below the repo, as `bedload files` shows it, or its whole address.
     object: String,
 }
 
@@ -169,7 +169,10 @@ impl Answer for WhyAnswer {
 pub async fn tell_why(arguments: &WhyArguments, context: &Context) -> Result<u8> {
     let repo = context.repo().await?;
     let address = repo.to_string();
-    let path = match arguments.object.strip_prefix(&address) {
+    // A repo in a folder is also named by the folder, as people see it there.
+    let folder = address.strip_prefix("file://");
+    let below = [Some(&*address), folder].into_iter().flatten().find_map(|root| arguments.object.strip_prefix(root));
+    let path = match below {
         Some(below) => below.trim_start_matches('/'),
         None if arguments.object.contains("://") => {
             let message = format!("{} is not in {address}: give --repo the repo that it lies in", arguments.object);
@@ -177,7 +180,12 @@ pub async fn tell_why(arguments: &WhyArguments, context: &Context) -> Result<u8>
         }
         None => arguments.object.trim_start_matches('/'),
     };
-    let why = why(&repo, path).await?;
+    let told = why(&repo, path).await;
+    if told.as_ref().is_err_and(|error| error.kind() == ErrorKind::Missing) && ObjectName::parse(path).is_none() {
+        let message = format!("there is no object {path:?} in {address}: name it as `bedload files JOB` does");
+        return Err(Error::new(ErrorKind::Missing, message));
+    }
+    let why = told?;
     let checkpoints = checkpoints_of(&why);
     let answer = WhyAnswer { object: path.to_owned(), status: status_of(&why), why: why.to_string(), checkpoints };
     context.print(&answer)?;

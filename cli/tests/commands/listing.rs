@@ -121,7 +121,18 @@ fn files_are_told_with_what_they_are_there_for() {
     }
     let ran = place.run(&["why", "s3://elsewhere/jobs/board/x"]).expect(2);
     assert!(ran.err.contains("give --repo the repo that it lies in"), "{}", ran.err);
-    assert!(place.run(&["why", "jobs/board/notes.txt"]).expect(0).out.contains("named like nothing of a repo"));
+    // Of a needed one that is not found, nothing may be said but that: by its bare name, and by none that there is.
+    for absent in ["jobs/board/notes.txt", parcel.rsplit('/').next().unwrap(), "/elsewhere/x", "jobs/board", ""] {
+        let ran = place.run(&["why", absent]).expect(10);
+        assert!(ran.err.contains("name it as `bedload files JOB` does") && ran.out.is_empty(), "{}", ran.err);
+    }
+    if let Some(root) = place.address.strip_prefix("file://") {
+        let in_folder = place.run(&["why", &format!("{root}/{parcel}")]).expect(0);
+        assert!(in_folder.out.contains("keep it: it is part of checkpoint 1-"), "{}", in_folder.out);
+        write(&place.path("repo/jobs/board/notes.txt"), "mine");
+        let foreign = place.run(&["why", "jobs/board/notes.txt"]).expect(0);
+        assert!(foreign.out.contains("named like nothing of a repo"), "{}", foreign.out);
+    }
 
     let of_latest = place.run(&["files", "board@latest", "--json"]).expect(0).json();
     let paths = |answer: &Value| -> Vec<String> {

@@ -121,7 +121,7 @@ impl Repo {
     }
 
     /// The address of an object, for people.
-    pub(crate) fn place(&self, name: &ObjectName) -> String {
+    pub(crate) fn place(&self, name: &impl fmt::Display) -> String {
         format!("{}/{name}", self.0.address)
     }
 
@@ -264,6 +264,13 @@ impl Repo {
         self.tried("look at", name, head).await
     }
 
+    /// Whether there is an object at a path below the root, whatever it is named.
+    pub(crate) async fn has(&self, below: &Path) -> Result<bool> {
+        let path = self.path(below);
+        let head = async || self.0.store.head(&path).await;
+        self.tried("look at", below, head).await.map(|found| found.is_some())
+    }
+
     /// Deletes an object; success when there is none.
     pub(crate) async fn delete(&self, name: &ObjectName) -> Result<()> {
         let path = self.path(&name.path());
@@ -338,7 +345,12 @@ impl Repo {
     }
 
     /// Makes a request until it succeeds or fails for good; `None` when there is no such object.
-    async fn tried<T, F>(&self, operation: &str, name: &ObjectName, request: impl Fn() -> F) -> Result<Option<T>>
+    async fn tried<T, F>(
+        &self,
+        operation: &str,
+        name: &(impl fmt::Display + Sync),
+        request: impl Fn() -> F,
+    ) -> Result<Option<T>>
     where
         F: Future<Output = object_store::Result<T>>,
     {
@@ -404,7 +416,7 @@ impl Repo {
         self.0.ambient.sleep(full.mul_f64(part)).await;
     }
 
-    fn failed(&self, operation: &str, name: &ObjectName, cause: &object_store::Error) -> Error {
+    fn failed(&self, operation: &str, name: &impl fmt::Display, cause: &object_store::Error) -> Error {
         object_error(operation, &self.place(name), cause, &self.0.secrets)
     }
 
