@@ -132,7 +132,12 @@ pub async fn run(options: JobOptions, fleet: &mut Fleet, screen: &mut Screen) ->
     };
     let Schedule { records, kill_at, victim, rescale_at, .. } = job.options.schedule;
     job.start_workers().await?;
-    job.flow(rescale_at, |job| job.slowest() >= kill_at && job.coordinator.completed() > 0).await?;
+    let may_go_on = |job: &Job<'_>| job.coordinator.completed() > 0 || job.slowest() >= rescale_at;
+    job.flow(rescale_at, |job| job.slowest() >= kill_at && may_go_on(job)).await?;
+    if job.coordinator.completed() == 0 {
+        // There are so few records that none was asked for between them.
+        job.checkpoint().await?;
+    }
     job.kill(victim).await?;
     job.flow(rescale_at, |job| job.slowest() >= rescale_at).await?;
     job.rescale(3).await?;

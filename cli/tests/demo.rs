@@ -111,6 +111,14 @@ fn lines_of_a_pipe_are_counted_by_key() {
     assert_eq!(totals["sum of values"], 4_999 * 5_000 / 2);
     assert!(is_empty(temporary.path()), "the folder is removed");
 
+    // So few that no checkpoint falls between them: it waited for one, for ever.
+    for lines in ["key\t1\n", "key\t1\nother\t2\n"] {
+        let output = run(temporary.path(), &["demo", "--input", "-", "--json"], lines);
+        let told = self::report(&output);
+        assert_eq!((output.status.code(), &told["equal"]), (Some(0), &Value::from(true)), "{told:#}");
+        assert_eq!(told["totals"]["lines"].as_u64(), Some(lines.lines().count() as u64), "{told:#}");
+    }
+
     let output = run(temporary.path(), &["demo", "--input", "-"], "no tab\n");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("expected key<TAB>value"));
