@@ -73,6 +73,20 @@ async fn open(checkpoint: &Reference, state: Option<&str>, context: &Context) ->
     Ok((reader, folder))
 }
 
+/// Waits for an opening; `None` when that was interrupted.
+async fn unless_interrupted<T>(
+    opening: impl Future<Output = Result<T>>,
+    interrupt: &mut Interrupt,
+) -> Result<Option<T>> {
+    tokio::select! {
+        opened = opening => opened.map(Some),
+        () = interrupt.wait() => {
+            tell_of_lease();
+            Ok(None)
+        }
+    }
+}
+
 /// # Errors
 /// `Missing` when a checkpoint has no state and no timers of this name.
 fn check_state(reader: &CheckpointReader, name: &str) -> Result<()> {
@@ -118,13 +132,8 @@ fn print_line(value: &Value) -> Result<bool> {
 /// Runs `bedload get`; gives the exit code.
 pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
     let mut interrupt = Interrupt::listen()?;
-    let opened = tokio::select! {
-        opened = open(&arguments.checkpoint, arguments.state.as_deref(), context) => opened?,
-        () = interrupt.wait() => {
-            tell_of_lease();
-            return Ok(exit::INTERRUPTED);
-        }
-    };
+    let opening = open(&arguments.checkpoint, arguments.state.as_deref(), context);
+    let Some(opened) = unless_interrupted(opening, &mut interrupt).await? else { return Ok(exit::INTERRUPTED) };
     let (key, state) = (arguments.key.clone(), arguments.state.clone());
     let found = read(opened, interrupt, move |reader, _| {
         let mut found = 0;
@@ -150,13 +159,8 @@ pub async fn get(arguments: &GetArguments, context: &Context) -> Result<u8> {
 /// Runs `bedload scan`; gives the exit code.
 pub async fn scan(arguments: &ScanArguments, context: &Context) -> Result<u8> {
     let mut interrupt = Interrupt::listen()?;
-    let opened = tokio::select! {
-        opened = open(&arguments.checkpoint, arguments.state.as_deref(), context) => opened?,
-        () = interrupt.wait() => {
-            tell_of_lease();
-            return Ok(exit::INTERRUPTED);
-        }
-    };
+    let opening = open(&arguments.checkpoint, arguments.state.as_deref(), context);
+    let Some(opened) = unless_interrupted(opening, &mut interrupt).await? else { return Ok(exit::INTERRUPTED) };
     let (state, group, limit) = (arguments.state.clone(), arguments.group, arguments.limit.unwrap_or(u64::MAX));
     let read = read(opened, interrupt, move |reader, stops| {
         let mut left = limit;
