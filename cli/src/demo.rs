@@ -197,7 +197,7 @@ fn next(repo: &str, job: &str) -> String {
         (format!("diff {job}@latest~1 {job}@latest"), "what it has that the one before has not"),
         (format!("verify {job}"), "whether all can be restored"),
         (format!("rescale plan {job}@latest 5"), "what five workers would take of it"),
-        (format!("gc {job} --keep-last 3"), "what could be deleted; nothing is, without --apply"),
+        (format!("gc {job} --keep-last 1 --grace 0s"), "what could be deleted; nothing is, without --apply"),
     ];
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     let mut text = format!("to look at them:\n  export BEDLOAD_REPO='{repo}'\n");
