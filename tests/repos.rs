@@ -29,8 +29,10 @@ fn addresses_that_are_not_understood_say_what_to_do() {
     let open = |address: &str| runtime.block_on(Repo::open(address)).unwrap_err().to_string();
     for (address, expected) in [
         ("checkpoints", "expected one like file:///mnt/repo"),
-        ("ftp://host/x", "expected file, s3, gs, az or memory"),
+        ("ftp://host/x", "expected file, s3, gs or az"),
         ("file://host/x", "write three slashes"),
+        ("/mnt/repo", "a folder is written with file:// and its whole path"),
+        ("./repo", "a folder is written with file:// and its whole path"),
         ("file:///tmp/x?region=eu", "unknown option \"region\""),
         ("s3:///x", "no bucket or container"),
         ("s3://key:hunter2hunter2@bucket/x", "credentials in an address end up in logs"),

@@ -63,7 +63,8 @@ enum Command {
 /// worker is killed with SIGKILL and loses its disk: all go on from the last checkpoint, before the download is through. Later, three
 /// workers take the place of two. At the end everything is compared with the same count in plain collections: exit code 1 when it differs.
 ///
-/// All lies in one temporary folder, which is removed at the end and after Ctrl-C. TMPDIR says where; it should not be in memory.
+/// All lies in one temporary folder, which is removed at the end and after Ctrl-C. TMPDIR says where; it should not be in memory. With --repo
+/// checkpoints go there instead, under a job of their own, and stay.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bedload demo\n  bedload demo --keep --seed 7\n  bedload demo --json | jq .checkpoints\n  \

@@ -4,8 +4,8 @@ use bedload::{Error, ErrorKind, JobName, Patience, Repo, RepoOptions, Result};
 use bedload_snapshot::jobs;
 use serde::Serialize;
 
-use crate::reference::{Found, Reference};
-use crate::settings::{Flags, Settings};
+use crate::reference::{Found, Reference, no_such_job};
+use crate::settings::{Flags, Origin, Settings};
 use crate::streams;
 use crate::text::plain;
 
@@ -71,7 +71,14 @@ impl Context {
             let message = "no repo is named: give --repo URL, or set BEDLOAD_REPO, or `repo` in bedload.toml";
             Error::new(ErrorKind::Fix, message)
         })?;
-        self.options()?.read_only().open(address).await
+        let opened = self.options()?.read_only().open(address).await;
+        opened.map_err(|error| match (error.kind(), self.settings.origin("repo")) {
+            // Who wrote it there may be somebody else, long ago.
+            (ErrorKind::Fix | ErrorKind::Missing, Origin::Environment(_) | Origin::File(_)) => {
+                error.context(format!("from {}", self.settings.origin("repo")))
+            }
+            _ => error,
+        })
     }
 
     /// A repo to write into: what is none yet becomes one.
@@ -119,10 +126,7 @@ impl Context {
         if jobs(repo).await?.contains(&job) {
             return Ok(job);
         }
-        Err(Error::new(
-            ErrorKind::Missing,
-            format!("there is no job {job} in {repo}: `bedload ls` lists those that are"),
-        ))
+        Err(no_such_job(repo, &job))
     }
 
     /// Looks a checkpoint up.

@@ -150,7 +150,8 @@ async fn input(asked: &Demo, folder: &Path, screen: &mut Screen) -> Result<Input
     let kept = tokio::task::spawn_blocking(move || lines::keep(BufReader::new(std::io::stdin()), &into, |_| ())).await;
     let kept = kept.map_err(|cause| Error::new(ErrorKind::Bug, format!("reading standard input: {cause}")))??;
     if kept.passed_over > 0 {
-        screen.print(&format!("{} lines without a tab were passed over", number(kept.passed_over)));
+        let noun = if kept.passed_over == 1 { "line without a tab was" } else { "lines without a tab were" };
+        screen.print(&format!("{} {noun} passed over", number(kept.passed_over)));
     }
     if kept.records == 0 {
         return Err(Error::new(

@@ -20,7 +20,7 @@ pub struct Directory {
     pub kind: Kind,
     pub lock: Lock,
     pub disk: Disk,
-    /// None while an engine is opened, and empties it.
+    /// None while an engine is opened, and empties it; and where only copies of checkpoints are, for an engine that starts there.
     pub store: Option<StoreSeen>,
     /// None where an engine has no repo, and for a store alone.
     pub local: Option<LocalSeen>,
@@ -148,10 +148,11 @@ impl Directory {
         }
         let (state, local) = (path.join("state"), path.join("local"));
         let is_store = path.join("VERSION").is_file();
-        let kind = if state.is_dir() && !is_store { Kind::Engine } else { Kind::Store };
-        let store = match kind {
-            Kind::Engine => inspect(&fs, &state)?,
-            Kind::Store => inspect(&fs, path)?,
+        let is_engine = !is_store && (state.is_dir() || local.is_dir());
+        let (kind, store) = match is_engine {
+            true if state.is_dir() => (Kind::Engine, inspect(&fs, &state)?),
+            true => (Kind::Engine, None),
+            false => (Kind::Store, inspect(&fs, path)?),
         };
         let mut lock = fs.look_at_lock(&path.join("LOCK"))?;
         if store.is_none() && (kind == Kind::Store || lock.is_none()) {

@@ -96,6 +96,8 @@ pub struct Job<'a> {
     coordinator: Coordinator,
     epoch: u64,
     restore: RestoreReport,
+    /// Whether it was told already how the workers began.
+    is_restore_told: bool,
     begun: BTreeMap<CheckpointId, Begun>,
     totals: Vec<Option<Totals>>,
     /// Records that were ordered.
@@ -122,6 +124,7 @@ pub async fn run(options: JobOptions, fleet: &mut Fleet, screen: &mut Screen) ->
         coordinator,
         epoch: 0,
         restore: RestoreReport::default(),
+        is_restore_told: false,
         begun: BTreeMap::new(),
         totals: Vec::new(),
         ordered: 0,
@@ -186,6 +189,7 @@ impl Job<'_> {
         self.begun.clear();
         let checkpoint = assignments[0].checkpoint().map(|checkpoint| checkpoint.to_string());
         self.restore = RestoreReport { checkpoint, ..RestoreReport::default() };
+        self.is_restore_told = false;
         for (worker, assignment) in assignments.into_iter().enumerate() {
             if worker == self.fleet.len() {
                 self.fleet.add(self.setup(worker)).await?;
@@ -203,10 +207,14 @@ impl Job<'_> {
         self.done = vec![self.ordered; workers];
         self.next_checkpoint = self.ordered + self.options.schedule.checkpoint_every;
         if self.restore.checkpoint.is_some() {
-            for line in self.restore.workers.iter().map(WorkerReport::line).collect::<Vec<_>>() {
-                self.event(&format!("  {line}"));
+            for report in self.restore.workers.clone() {
+                self.event(&format!("  {}", report.line()));
+                if let Some(after_ms) = report.all_here_after_ms {
+                    self.tell_all_here(report.worker, after_ms);
+                }
             }
         }
+        self.is_restore_told = true;
         Ok(())
     }
 
@@ -349,6 +357,12 @@ impl Job<'_> {
                 report.all_here_after_ms = Some(after_ms);
             }
         }
+        if self.is_restore_told {
+            self.tell_all_here(worker, after_ms);
+        }
+    }
+
+    fn tell_all_here(&mut self, worker: usize, after_ms: u64) {
         self.event(&format!("  worker {worker}: all of its state is here after {after_ms} ms"));
     }
 

@@ -61,6 +61,11 @@ impl FromStr for Reference {
     }
 }
 
+/// The error for a job that the repo does not have.
+pub fn no_such_job(repo: &Repo, job: &JobName) -> Error {
+    Error::new(ErrorKind::Missing, format!("there is no job {job} in {repo}: `bedload ls` lists those that are"))
+}
+
 fn not_understood(text: &str) -> Error {
     let text: String = text.chars().take(150).collect();
     let message = format!("{text:?} names no checkpoint: expected JOB@3-18, JOB@latest or JOB@latest~2");
@@ -82,6 +87,9 @@ impl Reference {
             }
         };
         let chain = Chain::read(repo, &job).await?;
+        if chain.state().next_slot() <= 1 {
+            return Err(no_such_job(repo, &job));
+        }
         let live = chain.state().live();
         let found = match self.which {
             Which::Latest { before } => live.iter().rev().nth(before),
@@ -98,7 +106,7 @@ impl Reference {
         }
         let place = format!("{repo}/jobs/{job}");
         let message = match (self.which, live.len()) {
-            (_, 0) => "no checkpoint exists; is this the right job? `bedload ls` lists them".to_owned(),
+            (_, 0) => "it has no checkpoint yet; `bedload leases` shows whether one is being made".to_owned(),
             (Which::Latest { before }, count) => format!("latest~{before} does not exist: there are {count}"),
             (Which::At(id), _) => {
                 let newest: Vec<String> = live.values().rev().take(5).map(|live| live.checkpoint.to_string()).collect();

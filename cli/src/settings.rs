@@ -175,6 +175,11 @@ impl Settings {
         self.of(name).value.as_deref()
     }
 
+    /// Where that came from.
+    pub fn origin(&self, name: &str) -> &Origin {
+        &self.of(name).origin
+    }
+
     fn of(&self, name: &str) -> &Setting {
         self.0.iter().find(|setting| setting.name == name).expect("every setting that is asked for is known")
     }

@@ -15,6 +15,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::context::Context;
 use crate::disk::{Directory, absolute, now_ms};
+use crate::exit;
+use crate::reference::no_such_job;
 
 /// How many jobs are looked at at once.
 const JOBS_AT_ONCE: usize = 8;
@@ -63,14 +65,24 @@ pub struct Look {
 #[derive(Debug, Serialize)]
 pub struct RepoSeen {
     pub repo: Option<String>,
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Failure {
+    pub message: String,
+    /// What a command exits with that looked once.
+    #[serde(skip)]
+    pub exit_code: u8,
 }
 
 /// A job, or why it could not be read.
 #[derive(Debug, Serialize)]
 pub struct JobSeen {
     pub job: JobName,
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
     pub figures: Option<JobFigures>,
 }
 
@@ -78,7 +90,7 @@ pub struct JobSeen {
 #[derive(Debug, Serialize)]
 pub struct DirectorySeen {
     pub directory: String,
-    pub failure: Option<String>,
+    pub failure: Option<Failure>,
     pub seen: Option<Directory>,
 }
 
@@ -163,8 +175,9 @@ impl Watcher {
         let (repo, jobs) = match tokio::time::timeout(limit, self.look_at_repo()).await {
             Ok(seen) => seen,
             Err(_) => {
-                let failure =
+                let message =
                     format!("the repo did not answer within {}: is it reachable?", humantime::format_duration(limit));
+                let failure = Failure::of(&Error::new(ErrorKind::Retry, message));
                 (Some(RepoSeen { repo: None, failure: Some(failure) }), Vec::new())
             }
         };
@@ -176,7 +189,7 @@ impl Watcher {
     async fn look_at_repo(&mut self) -> (Option<RepoSeen>, Vec<JobSeen>) {
         let Some(address) = &self.address else { return (None, Vec::new()) };
         let failed = |repo: Option<String>, error: &Error| {
-            (Some(RepoSeen { repo, failure: Some(error.to_string()) }), Vec::new())
+            (Some(RepoSeen { repo, failure: Some(Failure::of(error)) }), Vec::new())
         };
         let repo = match self.options.clone().open(address).await {
             Ok(repo) => repo,
@@ -207,12 +220,18 @@ impl Watcher {
 
 impl Look {
     /// What could not be read: what it is, and why, which names it too.
-    pub fn failures(&self) -> Vec<(String, String)> {
+    pub fn failures(&self) -> Vec<(String, Failure)> {
         let repo = self.repo.iter().map(|repo| ("repo".to_owned(), &repo.failure));
         let jobs = self.jobs.iter().map(|job| (format!("job {}", job.job), &job.failure));
         let directories = self.directories.iter().map(|seen| (seen.directory.clone(), &seen.failure));
         let all = repo.chain(jobs).chain(directories);
         all.filter_map(|(what, failure)| Some((what, failure.clone()?))).collect()
+    }
+}
+
+impl Failure {
+    fn of(error: &Error) -> Failure {
+        Failure { message: error.to_string(), exit_code: exit::code_of(error) }
     }
 }
 
@@ -227,7 +246,7 @@ fn look_at(directory: PathBuf) -> DirectorySeen {
     let name = directory.display().to_string();
     match Directory::look(&directory) {
         Ok(seen) => DirectorySeen { directory: name, failure: None, seen: Some(seen) },
-        Err(error) => DirectorySeen { directory: name, failure: Some(error.to_string()), seen: None },
+        Err(error) => DirectorySeen { directory: name, failure: Some(Failure::of(&error)), seen: None },
     }
 }
 
@@ -239,7 +258,7 @@ async fn look_at_job(repo: Repo, job: JobName, known: Option<Newest>) -> JobSeen
     }
     match read {
         Ok(figures) => JobSeen { job, failure: None, figures: Some(figures) },
-        Err(error) => JobSeen { job, failure: Some(error.to_string()), figures: None },
+        Err(error) => JobSeen { job, failure: Some(Failure::of(&error)), figures: None },
     }
 }
 
@@ -247,8 +266,7 @@ async fn figures(repo: &Repo, job: &JobName, known: Option<&Newest>) -> Result<J
     let chain = Chain::read(repo, job).await?;
     let state = chain.state();
     if state.next_slot() <= 1 {
-        let message = format!("job {job} is not in {repo}: `bedload ls` lists those that are");
-        return Err(Error::new(ErrorKind::Missing, message));
+        return Err(no_such_job(repo, job));
     }
     let mut newest_first = state.live().values().rev();
     let newest = match (newest_first.next(), known) {

@@ -150,9 +150,14 @@ impl CheckpointReader {
     /// Shows the entries of a key group, or of all in their order, until `look` says that it has seen enough.
     ///
     /// # Errors
-    /// Those of the store and of `look`.
+    /// `Fix` when there is no such key group; those of the store and of `look`.
     pub fn entries(&self, group: Option<u16>, look: impl FnMut(&RawEntry<'_>) -> Result<bool>) -> Result<()> {
-        let groups = group.map_or(self.engine.groups(), |group| KeyGroups { first: group, last: group });
+        let all = self.engine.groups();
+        let groups = match group {
+            None => all,
+            Some(group) if (all.first..=all.last).contains(&group) => KeyGroups { first: group, last: group },
+            Some(group) => return Err(fix(format!("there is no key group {group}: the job has {all}"))),
+        };
         self.entries_in(&groups.keys(), look)
     }
 

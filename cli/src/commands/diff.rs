@@ -13,7 +13,8 @@ use crate::text::{number, size, table};
 /// Tells what two checkpoints share, and what only one of them has: by run, by key group, in bytes.
 ///
 /// Runs never change, so two checkpoints hold the same bytes where they have the same runs. A run that was merged into another counts as
-/// different, though its entries may be the same. Exit code 4 when they differ.
+/// different, though its entries may be the same. Bytes are those of the runs' files, and as stored in the repo, compressed. Exit code 4 when
+/// they differ.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bedload diff late-board@latest~1 late-board@latest\n  bedload diff late-board@3-18 trial@latest"
@@ -57,9 +58,11 @@ impl Answer for Differences {
         let Differences { first, second, .. } = self;
         let mut rows = vec![["", "runs", "bytes", "stored"].map(str::to_owned).to_vec()];
         let only = |name: &str| format!("only in {name}");
-        for (what, sum) in
-            [("in both".to_owned(), &self.kept), (only(first), &self.dropped), (only(second), &self.added)]
-        {
+        let mut sums = vec![("in both".to_owned(), &self.kept)];
+        if first != second {
+            sums.extend([(only(first), &self.dropped), (only(second), &self.added)]);
+        }
+        for (what, sum) in sums {
             rows.push(vec![what, number(sum.runs as u64), size(sum.bytes), size(sum.stored_bytes)]);
         }
         let mut text = format!("{first} and {second}\n");

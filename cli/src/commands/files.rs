@@ -134,7 +134,8 @@ pub async fn files(arguments: &FilesArguments, context: &Context) -> Result<u8> 
         Some(Only::Garbage) => line.status == "garbage",
         Some(Only::Unknown) => line.status == "unknown",
     });
-    let objects: Vec<FileLine> = lines.collect();
+    let mut objects: Vec<FileLine> = lines.collect();
+    objects.sort_by(|left, right| left.path.cmp(&right.path));
     let bytes = objects.iter().map(|line| line.bytes).sum();
     let garbage_bytes = objects.iter().filter(|line| line.status == "garbage").map(|line| line.bytes).sum();
     context.print(&Files { job: job.to_string(), checkpoint, objects, bytes, garbage_bytes })?;

@@ -30,7 +30,7 @@ pub struct GcArguments {
     #[arg(value_parser = JobName::new)]
     job: Option<JobName>,
     /// Keeps the newest N checkpoints.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     keep_last: Option<usize>,
     /// Keeps the newest checkpoint of each of the last N hours that have one.
     #[arg(long, value_name = "N")]
@@ -64,6 +64,11 @@ impl GcArguments {
             daily: keep_daily.unwrap_or(0),
         })
     }
+}
+
+fn at_least_one(text: &str) -> std::result::Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "expected a number of at least 1: the newest checkpoint always stays".to_owned())
 }
 
 fn milliseconds(span: Span) -> u64 {

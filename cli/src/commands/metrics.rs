@@ -43,7 +43,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// that to the recorder of the program. Names and meanings stand in docs/monitoring.md, rules for alerts in docs/alerts.yml.
 ///
 /// What cannot be read is told by bedload_up, bedload_job_up and bedload_directory_up, and the reason goes to standard error; the others are
-/// served all the same. Nothing is written anywhere, and garbage is not looked for, which would read a whole job.
+/// served all the same, and --once ends with exit code 0. Nothing is written anywhere, and garbage is not looked for, which would read a whole job.
 #[derive(Debug, Args)]
 #[command(
     after_help = "What has a slash or starts with a dot is a directory, all else is a job. Without a job, that of the settings is \
@@ -94,7 +94,8 @@ struct Scraper {
 impl Scraper {
     async fn scrape(&mut self, limit: Duration) -> Look {
         let look = self.watcher.look(limit).await;
-        let failed: BTreeSet<(String, String)> = look.failures().into_iter().collect();
+        let failed: BTreeSet<(String, String)> =
+            look.failures().into_iter().map(|(what, failure)| (what, failure.message)).collect();
         for (_, failure) in failed.difference(&self.failed) {
             eprintln!("bedload: {failure}");
         }

@@ -66,8 +66,9 @@ pub async fn pin(arguments: &PinArguments, context: &Context) -> Result<u8> {
 /// Runs `bedload unpin`; gives the exit code.
 pub async fn unpin(arguments: &UnpinArguments, context: &Context) -> Result<u8> {
     let repo = context.repo().await?;
-    let_go(&repo, &arguments.job, &arguments.name).await?;
-    let (job, pin) = (arguments.job.to_string(), arguments.name.to_string());
+    let job = context.existing_job(&repo, Some(&arguments.job)).await?;
+    let_go(&repo, &job, &arguments.name).await?;
+    let (job, pin) = (job.to_string(), arguments.name.to_string());
     context.print(&Pinned { job, pin, checkpoint: None })?;
     Ok(exit::DONE)
 }

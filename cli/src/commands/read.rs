@@ -22,7 +22,8 @@ use crate::{exit, streams};
 /// hexadecimal. It is fetched as it is read. Exit code 10 when nothing stands there.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  bedload get late-board@latest N14228\n  bedload get late-board N14228 --state flights | jq .value"
+    after_help = "Examples:\n  bedload get late-board@latest N14228\n  bedload get late-board N14228 --state flights | jq .value\n  \
+                  bedload get late-board '[\"N14228\",15706]'"
 )]
 pub struct GetArguments {
     /// The checkpoint.

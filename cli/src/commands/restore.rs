@@ -34,7 +34,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct RestoreArguments {
     /// The checkpoint.
     checkpoint: Reference,
-    /// The worker's directory; it comes to be where none is.
+    /// The worker's directory, the one that its engine opens; it comes to be where none is.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Only these key groups (default: all).
@@ -101,7 +101,11 @@ impl Answer for Restored {
 pub async fn run(arguments: &RestoreArguments, context: &Context) -> Result<u8> {
     let repo = context.repo().await?;
     let found = context.find(&repo, &arguments.checkpoint).await?;
-    let groups = arguments.groups.unwrap_or_else(|| KeyGroups::all(found.live.completion.key_groups));
+    let all = KeyGroups::all(found.live.completion.key_groups);
+    let groups = arguments.groups.unwrap_or(all);
+    if groups.last > all.last {
+        return Err(Error::new(ErrorKind::Fix, format!("there are no key groups {groups}: {found} has {all}")));
+    }
     let wanted = Wanted { repo: &repo, found: &found, groups, context };
     let restored = if arguments.dry_run {
         wanted.plan(arguments).await?

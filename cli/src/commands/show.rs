@@ -8,9 +8,12 @@ use serde::Serialize;
 use crate::context::{Answer, Context};
 use crate::exit;
 use crate::reference::{Found, Reference};
-use crate::text::{life, moment, number, size, span_us, table};
+use crate::text::{counted, life, moment, number, size, span_us, table};
 
 /// Shows a checkpoint: its workers, its states, its bytes, and how long it took.
+///
+/// Bytes are counted in three ways: those of entries, keys and values as they are read, each once for each worker; those of the runs' files,
+/// which share beginnings of keys and may hold entries that nobody reads any more; and as stored in the repo, where runs are compressed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bedload show late-board\n  bedload show late-board@latest~1 --json | jq .workers")]
 pub struct ShowArguments {
@@ -31,6 +34,7 @@ struct Shown {
     pins: Vec<String>,
     runs: usize,
     entry_bytes: u64,
+    run_bytes: u64,
     stored_bytes: u64,
     new: Option<New>,
     workers: Vec<WorkerLine>,
@@ -44,6 +48,7 @@ struct Shown {
 struct New {
     since: String,
     runs: usize,
+    run_bytes: u64,
     stored_bytes: u64,
 }
 
@@ -68,9 +73,13 @@ impl Answer for Shown {
         line("built upon", self.built_upon.clone().unwrap_or_else(|| "nothing".to_owned()));
         line("pins", if self.pins.is_empty() { "none".to_owned() } else { self.pins.join(", ") });
         let (runs, entries, stored) = (number(self.runs as u64), size(self.entry_bytes), size(self.stored_bytes));
-        line("holds", format!("{runs} runs: {entries} of entries, stored in {stored}"));
-        if let Some(New { since, runs, stored_bytes }) = &self.new {
-            line("new", format!("{} runs, stored in {}, since {since}", number(*runs as u64), size(*stored_bytes)));
+        line(
+            "holds",
+            format!("{runs} runs: {entries} of entries, in files of {}, stored in {stored}", size(self.run_bytes)),
+        );
+        if let Some(New { since, runs, run_bytes, stored_bytes }) = &self.new {
+            let (runs, files, stored) = (counted(*runs, "run"), size(*run_bytes), size(*stored_bytes));
+            line("new", format!("{runs}, files of {files}, stored in {stored}, since {since}"));
         }
         let heads = ["worker", "key groups", "runs", "entries", "stored", "pause", "flush", "link", "upload", "verify"];
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
@@ -126,8 +135,12 @@ pub async fn run(arguments: &ShowArguments, context: &Context) -> Result<u8> {
         None => None,
         Some(since) => {
             let added = Difference::new(&claims(&repo, &found.job, since).await?, &parts).added;
-            let stored_bytes = added.iter().map(|run| run.parcel_bytes).sum();
-            Some(New { since: format!("{}@{since}", found.job), runs: added.len(), stored_bytes })
+            Some(New {
+                since: format!("{}@{since}", found.job),
+                runs: added.len(),
+                run_bytes: added.iter().map(|run| run.bytes).sum(),
+                stored_bytes: added.iter().map(|run| run.parcel_bytes).sum(),
+            })
         }
     };
     let base = found.live.completion.base;
@@ -172,6 +185,7 @@ fn shown(
         pins,
         runs: difference.added.len(),
         entry_bytes: claims.iter().map(Claim::content_bytes).sum(),
+        run_bytes: difference.added.iter().map(|run| run.bytes).sum(),
         stored_bytes: difference.added.iter().map(|run| run.parcel_bytes).sum(),
         new,
         workers: workers.collect(),

@@ -57,7 +57,13 @@ impl Answer for Stat {
         line("disk", format!("{kind}: {free} of {total} free ({share:.0} %)"));
         match &seen.store {
             Some(store) => store_lines(store, &mut line),
-            None => line("store", "none: an engine is being opened here, and began with removing it".to_owned()),
+            None if seen.lock.state == LockState::Held => {
+                line("store", "none: an engine is being opened here, and began with removing it".to_owned());
+            }
+            None => line(
+                "store",
+                "none yet: an engine that starts here makes it, from the copies below if they suit".to_owned(),
+            ),
         }
         if let Some(local) = &seen.local {
             local_lines(local, &mut line);

@@ -23,7 +23,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Shows figures of running jobs, again and again: checkpoints, their sizes and timings, and working directories on this machine.
 ///
-/// All is seen from outside: in the repo, and in directories as `bedload stat` sees them. Nothing is changed anywhere. Ctrl-C ends it. Where
+/// Bytes of a checkpoint, and new ones, are those of its runs' files; `bedload show` tells them as stored, too. All is seen from outside: in the repo, and in directories as `bedload stat` sees them. Nothing is changed anywhere. Ctrl-C ends it. Where
 /// standard output is no terminal, one frame follows another as plain text.
 #[derive(Debug, Args)]
 #[command(
@@ -38,7 +38,7 @@ pub struct TopArguments {
     /// How often it looks.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     every: Duration,
-    /// Shows one frame and ends.
+    /// Shows one frame and ends; when something could not be read, with the exit code that tells why.
     #[arg(long)]
     once: bool,
 }
@@ -96,7 +96,8 @@ pub async fn run(arguments: &TopArguments, context: &Context) -> Result<u8> {
         };
         // Nobody reads any more: `bedload top | head`.
         if arguments.once || !shown? {
-            return Ok(exit::DONE);
+            let failure = look.failures().into_iter().next().filter(|_| arguments.once);
+            return Ok(failure.map_or(exit::DONE, |(_, failure)| failure.exit_code));
         }
         is_first = false;
     }
@@ -154,7 +155,7 @@ impl Frame {
         let repo = look.repo.as_ref().and_then(|repo| repo.repo.clone()).unwrap_or_default();
         frame.0.push((Style::Head, format!("{}  {repo}", rfc3339(look.now_ms)).trim_end().to_owned()));
         for (_, failure) in look.failures() {
-            frame.failure(&failure, columns);
+            frame.failure(&failure.message, columns);
         }
         frame.table(job_rows(look));
         for job in &look.jobs {
@@ -296,11 +297,11 @@ fn end_of(path: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::watch::RepoSeen;
+    use crate::watch::{Failure, RepoSeen};
 
     #[test]
     fn a_frame_fits_the_window() {
-        let failure = format!("it is gone; {}", "look there ".repeat(30));
+        let failure = Failure { message: format!("it is gone; {}", "look there ".repeat(30)), exit_code: 10 };
         let repo = Some(RepoSeen { repo: None, failure: Some(failure) });
         let frame = Frame::new(&Look { now_ms: 0, repo, jobs: Vec::new(), directories: Vec::new() }, COLUMNS);
         assert!(frame.0.len() > 4, "a long text takes several lines");

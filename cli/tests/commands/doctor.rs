@@ -87,7 +87,7 @@ fn a_repo_that_refuses_is_a_problem_that_says_what_to_do() {
     let place = Place::empty();
     let (ran, answer) = examined(&place, &[]);
     let found = problems(&ran, &answer);
-    assert!(found.len() == 1 && found[0].contains("does the directory exist"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("there is no such folder"), "{found:?}");
     assert_eq!(names(place.folder.path()), Vec::<String>::new(), "no directory is made");
 
     std::fs::write(place.path("repo"), "a file").unwrap();

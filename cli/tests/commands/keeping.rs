@@ -37,6 +37,8 @@ fn nothing_is_collected_without_apply_and_what_is_told_with_it() {
     place.run(&["verify", "--level", "full"]).expect(0);
 
     // Again, there is nothing to do.
+    let ran = place.run(&["gc", "board", "--keep-last", "0"]).expect(2);
+    assert!(ran.err.contains("the newest checkpoint always stays"), "{}", ran.err);
     let again = place.run(&["gc", "board", "--keep-last", "2", "--grace", "24h"]).expect(0);
     assert!(again.out.starts_with("would delete 0 of "), "{}", again.out);
 }
@@ -75,6 +77,8 @@ fn a_pin_keeps_what_expires() {
     assert!(ran.out.contains("before-the-upgrade"), "{}", ran.out);
     place.run(&["verify", "board@1-1", "--level", "full"]).expect(0);
 
+    let ran = place.run(&["unpin", "bord", "before-the-upgrade"]).expect(10);
+    assert!(ran.err.contains("there is no job bord in"), "{}", ran.err);
     let ran = place.run(&["unpin", "board", "before-the-upgrade"]).expect(0);
     assert_eq!(ran.out, "pin before-the-upgrade of board is gone\n");
     place.run(&["gc", "board", "--keep-last", "1", "--grace", "0s", "--apply", "--more-than-half"]).expect(0);

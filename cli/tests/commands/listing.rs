@@ -56,6 +56,12 @@ fn settings_tell_where_they_came_from() {
     assert_eq!(of("transfers"), ("16".into(), serde_json::json!({"environment": "BEDLOAD_TRANSFERS"})));
     assert_eq!(of("tries"), ("5".into(), "built-in".into()));
 
+    // Whoever reads the error may not be the one who wrote the address.
+    write(&place.path("bedload.toml"), "repo = \"/mnt/repo\"\n");
+    let ran = run(place.folder.path(), &["ls"]).expect(2);
+    let told = "from bedload.toml: the address of the repo is not understood: a folder is written with file://";
+    assert!(ran.err.contains(told), "{}", ran.err);
+
     write(&place.path("bedload.toml"), "reop = \"x\"\n");
     let ran = run(place.folder.path(), &["config", "show"]).expect(2);
     assert!(ran.err.contains("unknown key \"reop\""), "{}", ran.err);
@@ -74,8 +80,8 @@ fn a_checkpoint_is_shown_with_its_workers_and_states() {
           key groups 128
           built upon board@1-1
           pins before-the-upgrade
-          holds 4 runs: SIZE of entries, stored in SIZE
-          new 2 runs, stored in SIZE, since board@1-1
+          holds 4 runs: SIZE of entries, in files of SIZE, stored in SIZE
+          new 2 runs, files of SIZE, stored in SIZE, since board@1-1
 
           worker key groups runs entries stored pause flush link upload verify
           w-0 0..=63 2 SIZE SIZE TIME TIME TIME TIME TIME

@@ -137,7 +137,7 @@ fn what_cannot_be_read_is_told_and_the_rest_is_served() {
     assert_eq!((found["bedload_job_up{job=\"board\"}"], found["bedload_job_up{job=\"bord\"}"]), (1.0, 0.0));
     let none = place.path("none");
     assert_eq!(found[&format!("bedload_directory_up{{directory=\"{}\"}}", none.display())], 0.0);
-    assert!(ran.err.contains("bedload: job bord is not in file:///"), "{}", ran.err);
+    assert!(ran.err.contains("bedload: there is no job bord in file:///"), "{}", ran.err);
     assert!(ran.err.contains("there is no such directory"), "{}", ran.err);
 
     let empty = Place::empty();

@@ -89,6 +89,8 @@ fn part_of_a_checkpoint_is_restored_and_a_directory_in_use_is_not_touched() {
     let half = place.run(&arguments).expect(0).json();
     assert!(half["runs"].as_u64() < all["runs"].as_u64(), "{half} of {all}");
     place.run(&["restore", "board", "--to", &target, "--groups", "63..=0"]).expect(2);
+    let ran = place.run(&["restore", "board", "--to", &target, "--groups", "0..=999"]).expect(2);
+    assert!(ran.err.contains("there are no key groups 0..=999: board@1-2 has 0..=127"), "{}", ran.err);
     place.run(&["restore", "board", "--to", &target, "--groups", "0..=500"]).expect(2);
 
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -46,6 +46,8 @@ fn entries_are_scanned_up_to_a_limit_by_state_and_by_group() {
     assert_eq!(of_group.len(), groups.iter().filter(|other| **other == group).count());
     assert_eq!(lines(&place.run(&["scan", "board", "--limit", "7"]).expect(0)).len(), 7);
     assert_eq!(lines(&place.run(&["scan", "board", "--limit", "0"]).expect(0)).len(), 0);
+    let ran = place.run(&["scan", "board", "--group", "500"]).expect(2);
+    assert!(ran.err.contains("there is no key group 500: the job has 0..=127"), "{}", ran.err);
     let timers = lines(&place.run(&["scan", "board", "--state", "idle", "--limit", "5"]).expect(0));
     assert!(timers.len() == 5 && timers.iter().all(|timer| timer["time"].as_u64() >= Some(1_000)), "{timers:?}");
     let left: Vec<_> =

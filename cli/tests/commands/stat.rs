@@ -118,6 +118,26 @@ fn an_open_engine_is_shown_and_left_alone_and_so_is_a_closed_one() {
     assert!(!closed.contains("held by process"), "{closed}");
 }
 
+/// Before an engine starts there, only the copies are.
+#[test]
+fn what_a_restore_has_brought_is_shown() {
+    let place = Place::with_job(1);
+    let target = place.path("taken").display().to_string();
+    place.run(&["restore", "board", "--to", &target]).expect(0);
+    let ran = run(place.folder.path(), &["stat", "taken"]).expect(0);
+    for line in
+        ["the working directory of an engine", "store       none yet: an engine that starts here", "board@1-1  "]
+    {
+        assert!(ran.out.contains(line), "{line:?}: {}", ran.out);
+    }
+    let answer = run(place.folder.path(), &["stat", "taken", "--json"]).expect(0).json();
+    assert_eq!((&answer["store"], &answer["kind"]), (&serde_json::Value::Null, &"engine".into()));
+    assert_eq!(answer["local"]["copies"][0]["missing_runs"], 0);
+    run(place.folder.path(), &["top", "--once", "./taken"]).expect(0);
+    let figures = run(place.folder.path(), &["metrics", "--once", "./taken"]).expect(0).out;
+    assert!(figures.contains("bedload_directory_up{directory="), "{figures}");
+}
+
 #[test]
 fn nothing_and_no_directory_are_exit_code_10() {
     let place = Place::empty();

@@ -58,8 +58,8 @@ fn one_frame_shows_jobs_workers_and_directories() {
 #[test]
 fn what_cannot_be_read_stands_in_the_frame() {
     let place = Place::with_job(1);
-    let ran = place.run(&["top", "--once", "bord"]).expect(0);
-    assert!(ran.out.contains("job bord is not in file:///"), "{}", ran.out);
+    let ran = place.run(&["top", "--once", "bord"]).expect(10);
+    assert!(ran.out.contains("there is no job bord in file:///"), "{}", ran.out);
     assert!(ran.out.lines().all(|line| line.chars().count() <= 100), "{}", ran.out);
     place.run(&["top", "--once", "--every", "1ms"]).expect(2);
 }

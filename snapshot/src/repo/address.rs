@@ -42,6 +42,9 @@ impl Address {
     /// # Errors
     /// `Fix` for what is no address of a repo, or may hold credentials.
     pub fn understand(text: &str) -> Result<Address> {
+        if text.starts_with(['/', '.', '~']) {
+            return Err(not_understood("a folder is written with file:// and its whole path"));
+        }
         let url = Url::parse(text).map_err(|flaw| not_understood(&flaw.to_string()))?;
         check_host(&url, text)?;
         let host = url.host_str().unwrap_or_default();
@@ -51,7 +54,7 @@ impl Address {
             return Err(fix("an address has no part behind #".into()));
         }
         let Some((scheme, known)) = OPTIONS.iter().find(|(scheme, _)| *scheme == url.scheme()) else {
-            return Err(fix(format!("{}:// is not understood: expected file, s3, gs, az or memory", url.scheme())));
+            return Err(fix(format!("{}:// is not understood: expected file, s3, gs or az", url.scheme())));
         };
         if *scheme == "file" && !host.is_empty() {
             return Err(fix(format!("file://{host} names a machine: write three slashes, as in file:///mnt/repo")));

@@ -217,12 +217,13 @@ fn open_directory(address: &Address, options: &RepoOptions) -> Result<(Arc<dyn O
         bedload_lsm::fs::DiskFs.create_dir(&path)?;
     }
     let store = LocalFileSystem::new_with_prefix(&path).map_err(|cause| {
-        let kind = match path.try_exists() {
-            Ok(true) => ErrorKind::Fix,
-            Ok(false) => ErrorKind::Missing,
-            Err(_) => ErrorKind::Denied,
+        let (kind, message) = match path.try_exists() {
+            Ok(true) => (ErrorKind::Fix, format!("open: {cause}")),
+            Ok(false) => {
+                (ErrorKind::Missing, "there is no such folder; is the address right, and is it mounted?".into())
+            }
+            Err(cause) => (ErrorKind::Denied, format!("open: {cause}; may this user enter the folder?")),
         };
-        let message = format!("open: {cause}; does the directory exist, and may this user enter it?");
         Error::at(kind, &*address.text, None, message)
     })?;
     Ok((Arc::new(store.with_fsync(true)), path))

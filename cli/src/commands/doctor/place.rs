@@ -149,7 +149,7 @@ fn name_of(step: TrialStep) -> &'static str {
 fn advice(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Denied => "give credentials in the environment that may read, create, list and delete there",
-        ErrorKind::Missing => "make the bucket or container, or correct the address",
+        ErrorKind::Missing => "make the folder, bucket or container, or correct the address",
         ErrorKind::Full => "make room there",
         ErrorKind::Retry => "make the store answer, then try again; the address may be wrong, too",
         _ => "correct the address, or use another store",
