@@ -1,4 +1,5 @@
-//! One job takes another one's place: nothing that can be reached is deleted on the way, and at last nothing of the other one is left.
+//! One job takes another one's place: nothing that can be reached is deleted on the way, and at last nothing of the other one is left. And
+//! the end of a job without one: no more checkpoints are left than it keeps.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use bedload::{
     CheckpointId, Cleaned, Coordinator, CoordinatorOptions, Engine, ErrorKind, FromWorker, JobName, Repo, Spec, Start,
     ToWorker, Value, write_probe,
 };
-use bedload_snapshot::testing::FaultStore;
+use bedload_snapshot::testing::{FaultStore, ObjectFault};
 use bedload_snapshot::{
     Chain, CollectOptions, Deletes, Epoch, ObjectName, RepoOptions, VerifyLevel, collect, pins, retire, verify,
 };
@@ -285,4 +286,28 @@ async fn a_coordinator_of_a_retired_job_completes_nothing_however_long_it_stood_
     anew.checkpoint().await.unwrap();
     drop(anew);
     assert_eq!(place.start("old", 2, Start::Latest).await.unwrap().read(), Some(9));
+}
+
+/// Checkpoints that were completed while an earlier cleaning went on were left by the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_ends_leaves_no_more_checkpoints_than_it_keeps() {
+    let place = Place::new().await;
+    let mut job = place.start("old", 1, Start::Empty).await.unwrap();
+    let mut is_first = true;
+    place.objects.choose(move |request| {
+        let is_met = is_first && request.path.contains("/pins");
+        is_first &= !is_met;
+        is_met.then_some(ObjectFault::Late)
+    });
+    for number in 0..6 {
+        job.write(number);
+        job.checkpoint().await.unwrap();
+        // The first one cleans, and has read which checkpoints there are.
+        while place.objects.late() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    place.objects.let_go();
+    job.end().await.unwrap();
+    assert_eq!(place.verify_all("old").await, 3);
 }

@@ -246,6 +246,8 @@ pub struct Coordinator {
     /// Expires and collects, beside.
     cleaning: Option<JoinHandle<Result<Cleaned>>>,
     cleaned: Option<Result<Cleaned>>,
+    /// Whether a checkpoint was completed that the last cleaning may not have seen.
+    is_behind: bool,
     last_collection: Duration,
     /// The job whose place this one takes, as long as something of it is there.
     taken: Option<TakenOver>,
@@ -296,6 +298,7 @@ impl Coordinator {
             failed: 0,
             cleaning: None,
             cleaned: None,
+            is_behind: false,
             last_collection: Duration::ZERO,
             taken,
         })
@@ -358,6 +361,9 @@ impl Coordinator {
     /// When more checkpoints failed in a row than are tolerated: that of the last one. `Fenced` when a newer coordinator has started.
     pub async fn step(&mut self, now: Duration) -> Result<Vec<ToWorker>> {
         self.note_cleaned().await;
+        if self.is_behind {
+            self.clean(now).await;
+        }
         let mut told = Vec::new();
         while let Some(rounds) = &mut self.rounds {
             match rounds.due(now) {
@@ -477,18 +483,26 @@ impl Coordinator {
         }
     }
 
-    /// Lets checkpoints expire and collects, beside, unless that is still going on.
+    /// Lets checkpoints expire and collects, beside; when that is still going on, once more behind it.
     async fn clean(&mut self, now: Duration) {
         self.note_cleaned().await;
-        let retention = self.options.retention.clone();
+        self.is_behind = self.cleaning.is_some();
+        if self.is_behind {
+            return;
+        }
         let is_due = |every: &Duration| now.saturating_sub(self.last_collection) >= *every;
         let collection = self.options.collect.as_ref().filter(|(every, _)| is_due(every));
         let collection = collection.map(|(_, options)| options.clone());
-        if self.cleaning.is_some() || (retention.is_none() && collection.is_none() && self.taken.is_none()) {
-            return;
-        }
         if collection.is_some() {
             self.last_collection = now;
+        }
+        self.start_cleaning(collection);
+    }
+
+    fn start_cleaning(&mut self, collection: Option<CollectOptions>) {
+        let retention = self.options.retention.clone();
+        if retention.is_none() && collection.is_none() && self.taken.is_none() {
+            return;
         }
         let (repo, job, taken) = (self.repo.clone(), self.job.clone(), self.taken.clone());
         self.cleaning = Some(tokio::spawn(async move {
@@ -522,8 +536,8 @@ impl Coordinator {
         }
     }
 
-    /// Ends it in order: gives up what is being made, and waits for a cleaning. One that is dropped leaves leases, which end with the next
-    /// epoch.
+    /// Ends it in order: gives up what is being made, and waits for a cleaning, so that no more checkpoints are left than its retention says.
+    /// One that is dropped leaves leases, which end with the next epoch.
     pub async fn finish(&mut self) {
         let in_flight: Vec<Barrier> = self.rounds.iter().flat_map(|rounds| rounds.in_flight().cloned()).collect();
         for barrier in in_flight {
@@ -531,6 +545,10 @@ impl Coordinator {
         }
         self.rounds = None;
         self.end_cleaning().await;
+        if std::mem::take(&mut self.is_behind) {
+            self.start_cleaning(None);
+            self.end_cleaning().await;
+        }
     }
 }
 

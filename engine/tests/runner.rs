@@ -338,7 +338,7 @@ fn round(seed: u64, tally: &mut Tally) {
             }
         }
     }
-    assert!(live(&repo) <= 3, "seed {seed}: {} checkpoints are kept, of which two should be", live(&repo));
+    assert!(live(&repo) <= 2, "seed {seed}: {} checkpoints are kept, of which two should be", live(&repo));
     tally.restored += trouble.restored.load(Ordering::Relaxed);
     tally.began_empty += trouble.began_empty.load(Ordering::Relaxed);
     assert_eq!(
