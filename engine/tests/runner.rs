@@ -1,12 +1,13 @@
 //! Jobs in one process: whatever fails, the states count each record once.
 //!
-//! The text is a function of its seed, and a plain program over maps says what must come out. Line for line of the rounds: run a job
-//! that will fail, with some number of workers; again, with another number and another failure; at last without one; compare.
+//! What is counted are the words of the crate's guide, from a place in it that the seed decides, and a plain program over maps says what
+//! must come out. Line for line of the rounds: run a job that will fail, with some number of workers; again, with another number and
+//! another failure; at last without one; compare.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bedload::{
@@ -18,7 +19,6 @@ use bedload_snapshot::Chain;
 
 /// Window ends are multiples of this time.
 const WINDOW: u64 = 100;
-const VOCABULARY: u64 = 60;
 /// A countdown that does not count.
 const NEVER: i64 = -100;
 
@@ -42,11 +42,14 @@ struct Word {
     number: u64,
 }
 
+/// What is counted.
+static TEXT: LazyLock<Vec<&str>> = LazyLock::new(|| include_str!("../src/guide.md").split_whitespace().collect());
+
+/// The words of a source: those of the text, over and over, from some place on.
 fn word(seed: u64, source: u64, number: u64) -> Word {
-    let drawn = mix(seed ^ source << 32, number);
-    // Some words are frequent.
-    let rank = (drawn % VOCABULARY).min((drawn >> 20) % VOCABULARY);
-    Word { text: format!("word {rank}"), source, number }
+    let words = TEXT.len() as u64;
+    let at = (mix(seed, source) % words + number) % words;
+    Word { text: TEXT[at as usize].to_owned(), source, number }
 }
 
 /// What is to go wrong in a run. Numbers count down; below zero nothing does.
