@@ -115,7 +115,7 @@ fn check_states(residence: Residence) {
         );
     });
     // Two for each merge of sources that reads some entries ahead: one for the sources, one for their order.
-    round("walk over a map", if is_disk { 4 * u64::from(ENTRIES) } else { u64::MAX }, &mut |engine, number| {
+    round("walk over a map", if is_disk { 2 * u64::from(ENTRIES) } else { u64::MAX }, &mut |engine, number| {
         let mut key = engine.with_key(&(number % 100)).expect("memory has room");
         let mut entries = key.entries(&map);
         let mut count = 0;

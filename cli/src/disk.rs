@@ -156,7 +156,12 @@ impl Directory {
         };
         let mut lock = fs.look_at_lock(&path.join("LOCK"))?;
         if store.is_none() && (kind == Kind::Store || lock.is_none()) {
-            return Err(missing("here is no store and no engine: name the working directory of one"));
+            let inside = std::fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+            let proposal = inside.filter(|inside| inside.join("LOCK").is_file()).min();
+            let proposal = proposal.map_or_else(String::new, |inside| format!(", such as {}", inside.display()));
+            return Err(missing(&format!(
+                "here is no store and no engine: name the working directory of one{proposal}"
+            )));
         }
         if let (Kind::Engine, Some(lock), Some(inner)) =
             (kind, &mut lock, store.as_ref().and_then(|store| store.lock.as_ref()))

@@ -4,7 +4,7 @@
 //! seen first, and what was measured is kept. A job or directory that cannot be read does not keep the others from being seen.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -266,7 +266,11 @@ async fn figures(repo: &Repo, job: &JobName, known: Option<&Newest>) -> Result<J
     let chain = Chain::read(repo, job).await?;
     let state = chain.state();
     if state.next_slot() <= 1 {
-        return Err(no_such_job(repo, job));
+        let error = no_such_job(repo, job);
+        return Err(match Path::new(job.as_str()).is_dir() {
+            true => Error::new(error.kind(), format!("{error}; the directory of this name is written ./{job}")),
+            false => error,
+        });
     }
     let mut newest_first = state.live().values().rev();
     let newest = match (newest_first.next(), known) {

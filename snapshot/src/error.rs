@@ -60,9 +60,8 @@ pub(crate) fn object_error(operation: &str, place: &str, cause: &object_store::E
         Cause::NotImplemented { .. } | Cause::NotSupported { .. } => {
             (ErrorKind::Fix, "this object store cannot serve as a repo")
         }
-        Cause::UnknownConfigurationKey { .. } | Cause::InvalidPath { .. } => {
-            (ErrorKind::Fix, "check the address of the repo")
-        }
+        Cause::UnknownConfigurationKey { .. } => (ErrorKind::Fix, "check the address of the repo"),
+        Cause::InvalidPath { .. } => (ErrorKind::Fix, "nothing of a repo is named like that: move it elsewhere"),
         _ if is_denied(cause) => (ErrorKind::Denied, "may this user read and write here?"),
         _ => (ErrorKind::Retry, "is the object store reachable and healthy?"),
     };

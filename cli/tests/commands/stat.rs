@@ -10,7 +10,7 @@ use bedload_lsm::fs::{DiskFs, Fs};
 use bedload_snapshot::Epoch;
 use expect_test::expect;
 
-use crate::support::{FLIGHTS, Place, masked, run};
+use crate::support::{FLIGHTS, Place, masked, run, write};
 
 /// Every file below a directory: length, and when it was changed.
 fn files(directory: &Path) -> BTreeMap<String, (u64, SystemTime)> {
@@ -145,6 +145,10 @@ fn nothing_and_no_directory_are_exit_code_10() {
     let ran = run(place.folder.path(), &["stat", "empty"]).expect(10);
     assert!(ran.err.contains("no store and no engine: name the working directory of one"), "{}", ran.err);
     assert_eq!(std::fs::read_dir(place.path("empty")).unwrap().count(), 0);
+    std::fs::create_dir(place.path("empty/engine")).unwrap();
+    write(&place.path("empty/engine/LOCK"), "");
+    let ran = run(place.folder.path(), &["stat", "empty"]).expect(10);
+    assert!(ran.err.contains("of one, such as ") && ran.err.contains("empty/engine"), "{}", ran.err);
     let ran = run(place.folder.path(), &["stat", "none"]).expect(10);
     assert!(ran.err.contains("there is no such directory"), "{}", ran.err);
 }

@@ -61,6 +61,10 @@ fn what_cannot_be_read_stands_in_the_frame() {
     let ran = place.run(&["top", "--once", "bord"]).expect(10);
     assert!(ran.out.contains("there is no job bord in file:///"), "{}", ran.out);
     assert!(ran.out.lines().all(|line| line.chars().count() <= 100), "{}", ran.out);
+    std::fs::create_dir(place.path("bord")).unwrap();
+    let ran = place.run(&["top", "--once", "bord"]).expect(10);
+    let words: Vec<&str> = ran.out.split_whitespace().collect();
+    assert!(words.join(" ").contains("the directory of this name is written ./bord"), "{}", ran.out);
     place.run(&["top", "--once", "--every", "1ms"]).expect(2);
 }
 
