@@ -111,11 +111,11 @@ impl LocalPool {
 
     /// Whether a run's file is here, with its length.
     fn holds(&self, run: &LocalRun) -> Result<bool> {
-        self.has(&run.run.0.file_name(), run.bytes)
+        self.has(&self.path(run.run.0), run.bytes)
     }
 
-    fn has(&self, name: &str, bytes: u64) -> Result<bool> {
-        Ok(self.fs.read_dir(&self.directory)?.iter().any(|file| file.name == name && file.bytes == bytes))
+    fn has(&self, path: &Path, bytes: u64) -> Result<bool> {
+        Ok(self.fs.file_bytes(path)? == Some(bytes))
     }
 
     /// Whether a run's file is here, and is what it was: reads all of it.
@@ -153,7 +153,7 @@ impl LocalPool {
     pub(crate) fn settle(&self, run: RunId, bytes: u64) -> Result<()> {
         if let Err(error) = self.fs.rename(&self.partial(run), &self.path(run)) {
             // A restore before this one may have been at it still, on the same file.
-            if !self.has(&run.file_name(), bytes)? {
+            if !self.has(&self.path(run), bytes)? {
                 return Err(error);
             }
         }
@@ -163,7 +163,7 @@ impl LocalPool {
     /// What is written down of the chunks of a run of `bytes` that has been fetched in part, in at most `told_max` bytes; `None`
     /// when there is no such file.
     pub(crate) fn read_arrived(&self, run: RunId, bytes: u64, told_max: u64) -> Result<Option<Vec<u8>>> {
-        let is_here = self.has(&format!("{run}{PARTIAL}"), bytes)?;
+        let is_here = self.has(&self.partial(run), bytes)?;
         if is_here { self.read_file(&self.arrived(run), told_max) } else { Ok(None) }
     }
 
@@ -290,9 +290,7 @@ impl LocalPool {
 
     /// Reads a file of the pool of at most `bytes_max`; `None` when there is none.
     fn read_file(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>> {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let files = self.fs.read_dir(&self.directory)?;
-        if !files.iter().any(|file| file.name == name && file.bytes <= bytes_max) {
+        if self.fs.file_bytes(path)?.is_none_or(|bytes| bytes > bytes_max) {
             return Ok(None);
         }
         let source = self.fs.open(path, ReadMode::Pread)?;

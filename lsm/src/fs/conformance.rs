@@ -272,6 +272,8 @@ fn listings_are_sorted_and_without_directories(place: &Place) {
     let expected: Vec<FileInfo> =
         expected.into_iter().map(|(name, bytes)| FileInfo { name: name.to_owned(), bytes }).collect();
     assert_eq!(place.fs.read_dir(&place.root).unwrap(), expected);
+    let bytes = |name| place.fs.file_bytes(&place.at(name)).unwrap();
+    assert_eq!([bytes("a10"), bytes("a1"), bytes("directory")], [Some(3), None, None]);
 }
 
 fn directories_come_with_their_parents(place: &Place) {

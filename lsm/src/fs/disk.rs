@@ -124,6 +124,14 @@ impl Fs for DiskFs {
         Ok(files)
     }
 
+    fn file_bytes(&self, path: &Path) -> Result<Option<u64>> {
+        match path.symlink_metadata() {
+            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(Error::io("look at", path, cause)),
+        }
+    }
+
     fn create_dir(&self, path: &Path) -> Result<()> {
         let missing: Vec<&Path> =
             path.ancestors().take_while(|at| !at.as_os_str().is_empty() && !at.is_dir()).collect();

@@ -115,6 +115,14 @@ pub trait Fs: Send + Sync + fmt::Debug {
     /// The files of a directory, without its subdirectories, in the order of their names.
     fn read_dir(&self, path: &Path) -> Result<Vec<FileInfo>>;
 
+    /// How long a file is; `None` when there is none of this name, in a directory that exists. A default lists the directory: who has many
+    /// files to ask for needs a better one.
+    fn file_bytes(&self, path: &Path) -> Result<Option<u64>> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let files = self.read_dir(path.parent().unwrap_or(Path::new("")))?;
+        Ok(files.into_iter().find(|file| file.name == name).map(|file| file.bytes))
+    }
+
     /// Creates a directory and its missing parents, all with mode 0700 whatever the umask; success when it exists. One that
     /// exists keeps the mode it has, also when others may enter it: what keeps them from the store's files then is the mode
     /// 0600 of each. The new directories are durable (not so the names that are put into them).
