@@ -126,7 +126,7 @@ impl Fs for DiskFs {
 
     fn file_bytes(&self, path: &Path) -> Result<Option<u64>> {
         match path.symlink_metadata() {
-            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(Error::io("look at", path, cause)),
         }
